@@ -1,0 +1,228 @@
+//! What became of one target, and why.
+
+use std::time::{Duration, SystemTime};
+
+use crate::apns::ApnsReason;
+use crate::mpns::MpnsReason;
+
+/// What a provider's answer, or its silence, means for one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The provider has it.
+    Accepted,
+    /// Not now; trying again can help.
+    Deferred {
+        /// Who must wait.
+        scope: Scope,
+        /// The least time to wait, where the provider or its documentation names one.
+        retry_after: Option<Duration>,
+    },
+    /// This device is no longer there.
+    Gone {
+        /// Since when, where the provider says so (APNs 410 `timestamp`).
+        since: Option<SystemTime>,
+    },
+    /// This notification, never.
+    Refused(RefusedReason),
+}
+
+impl Verdict {
+    /// The label in metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Deferred { .. } => "deferred",
+            Verdict::Gone { .. } => "gone",
+            Verdict::Refused(_) => "refused",
+        }
+    }
+}
+
+/// Who must wait after a deferral. A wide scope needs wide evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// This device only.
+    Device,
+    /// Everything under this app's credential: ours to mend.
+    App,
+    /// Everything that goes to this provider.
+    Provider,
+}
+
+/// Why a notification will never be taken: whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedReason {
+    /// The token or channel URI is none, or is of another environment or app.
+    Device,
+    /// App id, topic or push type are wrong: configuration.
+    App,
+    /// The notification itself: too large, or something the provider does not allow.
+    Notification,
+    /// The platform is switched off here.
+    PlatformOff,
+    /// Its time has passed.
+    Expired,
+    /// What this program does not know.
+    Other,
+}
+
+/// A verdict with what caused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it means.
+    pub verdict: Verdict,
+    /// What was said or happened.
+    pub cause: Cause,
+    /// The request may have reached the provider although no answer was seen.
+    pub ambiguous: bool,
+}
+
+/// What was said or happened, as a closed set: the `reason` label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Apple's answer.
+    Apns(ApnsReason),
+    /// The Windows Phone service's answer.
+    Mpns(MpnsReason),
+    /// No answer at all.
+    Transport(Transport),
+    /// Decided here, nothing was sent.
+    Local(Local),
+}
+
+impl Cause {
+    /// The label in metrics, logs and SIP reasons.
+    pub fn label(self) -> &'static str {
+        match self {
+            Cause::Apns(reason) => reason.label(),
+            Cause::Mpns(reason) => reason.label(),
+            Cause::Transport(transport) => transport.label(),
+            Cause::Local(local) => local.label(),
+        }
+    }
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// The name did not resolve, or to nothing that is allowed.
+    Resolve,
+    /// No TCP connection.
+    Connect,
+    /// No TLS.
+    Tls,
+    /// The connection ended before the answer.
+    Closed,
+    /// The exchange took too long.
+    Timeout,
+    /// The peer broke HTTP.
+    Protocol,
+}
+
+impl Transport {
+    /// All, in the order of the metrics.
+    pub const ALL: [Transport; 6] = [
+        Transport::Resolve,
+        Transport::Connect,
+        Transport::Tls,
+        Transport::Closed,
+        Transport::Timeout,
+        Transport::Protocol,
+    ];
+
+    /// The label in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Transport::Resolve => "resolve",
+            Transport::Connect => "connect",
+            Transport::Tls => "tls",
+            Transport::Closed => "closed",
+            Transport::Timeout => "timeout",
+            Transport::Protocol => "protocol",
+        }
+    }
+
+    /// The verdict on a push that got no answer: the provider must wait.
+    pub fn verdict(self) -> Verdict {
+        Verdict::Deferred {
+            scope: Scope::Provider,
+            retry_after: None,
+        }
+    }
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Local {
+    /// `event = test`: accepted and never forwarded.
+    Test,
+    /// The platform is switched off.
+    PlatformOff,
+    /// No app of that name is configured.
+    UnknownApp,
+    /// It cannot be made small enough for the provider.
+    TooLarge,
+    /// Its time has passed.
+    Expired,
+    /// The channel's host is, or resolves to, an address that is not public.
+    PrivateAddress,
+    /// Not settled within `reply_within`.
+    Deadline,
+}
+
+impl Local {
+    /// All, in the order of the metrics.
+    pub const ALL: [Local; 7] = [
+        Local::Test,
+        Local::PlatformOff,
+        Local::UnknownApp,
+        Local::TooLarge,
+        Local::Expired,
+        Local::PrivateAddress,
+        Local::Deadline,
+    ];
+
+    /// The label in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Local::Test => "test",
+            Local::PlatformOff => "platform_off",
+            Local::UnknownApp => "unknown_app",
+            Local::TooLarge => "too_large",
+            Local::Expired => "expired",
+            Local::PrivateAddress => "private_address",
+            Local::Deadline => "deadline",
+        }
+    }
+
+    /// The outcome when nothing was sent for this cause.
+    pub fn outcome(self) -> Outcome {
+        let verdict = match self {
+            Local::Test => Verdict::Accepted,
+            Local::PlatformOff => Verdict::Refused(RefusedReason::PlatformOff),
+            Local::UnknownApp => Verdict::Refused(RefusedReason::App),
+            Local::TooLarge => Verdict::Refused(RefusedReason::Notification),
+            Local::Expired => Verdict::Refused(RefusedReason::Expired),
+            Local::PrivateAddress => Verdict::Refused(RefusedReason::Device),
+            Local::Deadline => Verdict::Deferred {
+                scope: Scope::Provider,
+                retry_after: None,
+            },
+        };
+        Outcome {
+            verdict,
+            cause: Cause::Local(self),
+            ambiguous: false,
+        }
+    }
+}
+
+impl From<Transport> for Outcome {
+    fn from(transport: Transport) -> Outcome {
+        Outcome {
+            verdict: transport.verdict(),
+            cause: Cause::Transport(transport),
+            ambiguous: false,
+        }
+    }
+}
