@@ -13,7 +13,7 @@ pub mod mpns;
 mod notification;
 mod verdict;
 
-pub use channel::{ChannelPolicy, ChannelUri, ChannelUriError};
+pub use channel::{ChannelPolicy, ChannelUri, ChannelUriError, is_public};
 pub use device::{Device, DeviceToken, DeviceTokenError, Environment, Service};
 pub use event::Event;
 pub use expiry::Expiry;
