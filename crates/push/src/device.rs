@@ -92,7 +92,7 @@ impl DeviceToken {
         if !(8..=200).contains(&text.len()) {
             return Err(DeviceTokenError::Length(text.len()));
         }
-        if text.len() % 2 != 0 {
+        if !text.len().is_multiple_of(2) {
             return Err(DeviceTokenError::Odd(text.len()));
         }
         Ok(DeviceToken(text.to_ascii_lowercase().into_boxed_str()))
