@@ -1,1 +1,19 @@
-//! To come.
+//! The other side of every wire of the push relay: a fake Access Edge, a fake Apple, a fake Windows Phone service,
+//! throw-away certificates, and the real daemon as a process.
+//!
+//! Not here: any code of the relay itself. The fakes speak the real protocols over real sockets, hold what they receive to
+//! every rule that Apple and Microsoft prescribe, count exactly, and misbehave as a script tells them.
+
+pub mod apns;
+pub mod daemon;
+pub mod edge;
+pub mod mpns;
+pub mod pki;
+mod samples;
+mod tls;
+
+pub use apns::{ApnsAnswer, ApnsOptions, FakeApns};
+pub use daemon::Daemon;
+pub use edge::{FakeEdge, SipAnswer};
+pub use mpns::{FakeMpns, MpnsAnswer, MpnsOptions};
+pub use samples::{Sample, Samples};

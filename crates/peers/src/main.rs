@@ -1,0 +1,3 @@
+//! The fakes as commands.
+
+fn main() {}
