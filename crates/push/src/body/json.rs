@@ -21,7 +21,7 @@
 //! | `mpns` | object | `kind`: `toast`, `tile` or `raw`; `param`: begins with `/`, at most 256 characters; `delay`; `tile`; `raw`: 1 to 1024 bytes |
 //! | `mpns.delay` | string | `immediate`, `450` or `900`: deliver at once or within so many seconds |
 //! | `mpns.tile` | object | `id`, `background`, `title`, `back_background`, `back_title`, `back_content`: strings; `count`: 0 to 99 |
-//! | `data` | object | custom members for the app |
+//! | `data` | object | custom members for the app, at most 32 levels deep |
 //!
 //! Every member but the required ones may be absent or null. Unknown members are ignored, at any depth. A known
 //! member that appears twice in one object is refused, because two readers would disagree on which one counts; inside
@@ -31,6 +31,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::error::Category;
 
 use super::BodyError;
@@ -162,6 +163,8 @@ const LOC_ARGS: usize = 32;
 /// Apple: "the value of this key must not exceed 64 bytes".
 const COLLAPSE_BYTES: usize = 64;
 const APP_BYTES: usize = 256;
+/// Well below the 128 of the JSON reader: the record of a waiting push and Apple's payload nest it deeper.
+const DATA_LEVELS: usize = 32;
 /// `wp:Param`, protocol notes 5.2.
 const PARAM_CHARACTERS: usize = 256;
 /// Protocol notes 5.5.
@@ -212,8 +215,28 @@ impl<'a> Root<'a> {
                 Some(Object(mpns)) => mpns.windows_phone()?,
                 None => WindowsPhone::default(),
             },
-            data: optional(at("data"), self.data)?.unwrap_or_default(),
+            data: data(at("data"), self.data)?,
         })
+    }
+}
+
+fn data(place: Place, member: Member<Map>) -> Result<Map, BodyError> {
+    let data = optional(place, member)?.unwrap_or_default();
+    if data.values().any(|value| depth(value) >= DATA_LEVELS) {
+        return Err(expected(
+            place,
+            format_args!("at most {DATA_LEVELS} levels, got more"),
+        ));
+    }
+    Ok(data)
+}
+
+/// 0 for a value without members. The recursion ends because the reader takes 128 levels at most.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::{Body, Decoders};
 use super::*;
@@ -559,6 +559,34 @@ fn a_member_given_twice_is_refused() {
         .to_string()
         .replace("{\"event\"", "{\"data\":{\"a\":1,\"a\":2},\"event\"");
     assert_eq!(decode(body).unwrap().data["a"], 2);
+}
+
+/// What is read must survive the spool, whose reader has a depth limit of its own.
+#[test]
+fn custom_data_is_nested_32_levels_deep_at_most() {
+    let data = |levels: usize| {
+        format!(
+            "{{\"a\":{}{}}}",
+            "[".repeat(levels - 1),
+            "]".repeat(levels - 1)
+        )
+    };
+    let body = |levels| with("/data", json!({})).replace("{}", &data(levels));
+    let got = decode(body(32)).unwrap();
+    let origin = crate::record::Origin {
+        push_id: uuid::Uuid::nil(),
+        expiry: None,
+        partner: "p".into(),
+        call_id: "c".into(),
+        received: UNIX_EPOCH,
+    };
+    let record = crate::record::Record::new(&got, 0, origin).unwrap();
+    let read = crate::record::decode(&crate::record::encode(&record)).unwrap();
+    assert_eq!(read.into_notification(), got);
+    assert_eq!(
+        error_of(body(33)),
+        "pushrelay+json: data: expected at most 32 levels, got more"
+    );
 }
 
 #[test]
