@@ -12,6 +12,8 @@ mod expiry;
 mod id;
 pub mod mpns;
 mod notification;
+
+pub mod retry;
 mod verdict;
 
 pub use channel::{ChannelPolicy, ChannelUri, ChannelUriError, is_public};
