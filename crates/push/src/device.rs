@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::ChannelUri;
 
 /// The provider that reaches a device; also the name of its lane.
@@ -35,7 +37,8 @@ impl Service {
 }
 
 /// Which of Apple's two worlds a device token belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// `api.push.apple.com`
     Production,

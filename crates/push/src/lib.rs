@@ -12,7 +12,7 @@ mod expiry;
 mod id;
 pub mod mpns;
 mod notification;
-
+pub mod record;
 pub mod retry;
 mod verdict;
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::device::{Device, Environment};
 use crate::event::Event;
 
@@ -50,7 +52,8 @@ pub struct Target {
 }
 
 /// Whose doing a notification tells of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sender {
     /// A SIP URI.
     pub uri: Option<Box<str>>,
@@ -59,7 +62,8 @@ pub struct Sender {
 }
 
 /// The text to show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Alert {
     /// First line.
     pub title: Option<Box<str>>,
@@ -74,7 +78,8 @@ pub struct Alert {
 }
 
 /// What only a Windows Phone understands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WindowsPhone {
     /// Which kind of MPNS notification to send.
     pub kind: MpnsKind,
@@ -89,7 +94,8 @@ pub struct WindowsPhone {
 }
 
 /// The three kinds of MPNS notification.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MpnsKind {
     /// A banner with two texts.
     #[default]
@@ -101,19 +107,23 @@ pub enum MpnsKind {
 }
 
 /// When MPNS is to deliver: the tens of `X-NotificationClass`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Delay {
     /// At once (classes 1, 2, 3).
     #[default]
+    #[serde(rename = "immediate")]
     Immediate,
     /// Within 450 seconds (classes 11, 12, 13).
+    #[serde(rename = "450")]
     Within450Seconds,
     /// Within 900 seconds (classes 21, 22, 23).
+    #[serde(rename = "900")]
     Within900Seconds,
 }
 
 /// The tile of Windows Phone 7.1; an absent member leaves what the phone shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tile {
     /// A secondary tile's navigation URI; `None` is the app's own tile.
     pub id: Option<Box<str>>,
