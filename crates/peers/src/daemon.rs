@@ -31,27 +31,40 @@ pub struct Daemon {
     config: PathBuf,
 }
 
+/// How the process is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct DaemonOptions {
+    /// Environment variables beside our own.
+    pub environment: Vec<(String, String)>,
+    /// Whether the process leaves our process group, so that Ctrl-C in a terminal reaches us alone.
+    pub own_process_group: bool,
+}
+
 impl Daemon {
     /// Writes `config` (TOML, `[log] format = "json"`, every port 0) to `dir`, runs `BINARY serve --config FILE` and waits
     /// up to 20 s until both listeners are there and `/readyz` says 200.
     pub async fn start(binary: &Path, config: &str, dir: &Path) -> io::Result<Daemon> {
-        Daemon::start_with(binary, config, dir, &[]).await
+        Daemon::start_with(binary, config, dir, DaemonOptions::default()).await
     }
 
-    /// The same with further environment variables.
+    /// The same with options.
     pub async fn start_with(
         binary: &Path,
         config: &str,
         dir: &Path,
-        environment: &[(&str, &str)],
+        options: DaemonOptions,
     ) -> io::Result<Daemon> {
         let path = dir.join("pushrelay.toml");
         std::fs::write(&path, config)?;
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        if options.own_process_group {
+            command.process_group(0);
+        }
+        let mut child = command
             .arg("serve")
             .arg("--config")
             .arg(&path)
-            .envs(environment.iter().copied())
+            .envs(options.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -11,9 +11,11 @@ pub mod mpns;
 pub mod pki;
 mod samples;
 mod tls;
+pub mod world;
 
 pub use apns::{ApnsAnswer, ApnsOptions, FakeApns};
 pub use daemon::Daemon;
-pub use edge::{FakeEdge, SipAnswer};
+pub use edge::{FakeEdge, Push, SipAnswer, SipRequest};
 pub use mpns::{FakeMpns, MpnsAnswer, MpnsOptions};
 pub use samples::{Sample, Samples};
+pub use world::{World, WorldOptions};

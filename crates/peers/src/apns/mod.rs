@@ -229,6 +229,11 @@ impl FakeApns {
         self.shared.record().received.clone()
     }
 
+    /// The same, and forgets them: the next call gives only what is newer.
+    pub fn take_received(&self) -> Vec<ApnsReceived> {
+        std::mem::take(&mut self.shared.record().received)
+    }
+
     /// How often each apns-id came and was accepted (not under [`Recording::Counts`] and below).
     pub fn ids(&self) -> HashMap<String, ApnsIdCounts> {
         self.shared.record().ids.clone()

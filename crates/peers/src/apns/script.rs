@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// The answer to one request.
 #[derive(Clone, Debug)]
 pub struct ApnsAnswer {
@@ -86,7 +88,8 @@ impl ApnsAnswer {
 }
 
 /// What can go wrong with a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ApnsFault {
     /// RST_STREAM with this code, such as 7, REFUSED_STREAM. The request was not processed.
     Reset(u32),
@@ -109,7 +112,8 @@ pub enum ApnsFault {
 }
 
 /// One GOAWAY.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct GoAway {
     /// Which streams will have been processed.
     pub last_stream: LastStream,
@@ -119,6 +123,12 @@ pub struct GoAway {
     pub debug: Cow<'static, str>,
     /// What happens afterwards.
     pub then: Then,
+}
+
+impl Default for GoAway {
+    fn default() -> GoAway {
+        GoAway::graceful()
+    }
 }
 
 impl GoAway {
@@ -151,7 +161,8 @@ impl GoAway {
 }
 
 /// The last-stream-id of a GOAWAY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum LastStream {
     /// The request that brings it about, or the newest one so far.
     This,
@@ -162,7 +173,8 @@ pub enum LastStream {
 }
 
 /// What follows a GOAWAY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Then {
     /// Answer what was processed, then close.
     Finish,

@@ -3,6 +3,7 @@
 //! Not here: retransmission, routing, trust. It says what it is told to say, raw octets too.
 
 mod answer;
+mod body;
 mod request;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 pub use answer::SipAnswer;
+pub use body::{PUSH_JSON, Push};
 pub use request::SipRequest;
 
 use crate::pki::Issued;
@@ -95,6 +97,11 @@ impl FakeEdge {
         body: impl Into<Bytes>,
     ) -> io::Result<SipAnswer> {
         self.exchange(&self.request(content_type, body)).await
+    }
+
+    /// Sends a push and waits up to 10 s for its answer.
+    pub async fn push(&self, push: Push) -> io::Result<SipAnswer> {
+        self.message(PUSH_JSON, push).await
     }
 
     /// Sends an OPTIONS and waits up to 10 s for its answer.

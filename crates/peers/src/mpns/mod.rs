@@ -212,6 +212,11 @@ impl FakeMpns {
         self.shared.state().received.clone()
     }
 
+    /// The same, and forgets them: the next call gives only what is newer.
+    pub fn take_received(&self) -> Vec<MpnsReceived> {
+        std::mem::take(&mut self.shared.state().received)
+    }
+
     /// Exact counts since the start.
     pub fn counts(&self) -> MpnsCounts {
         let counters = &self.shared.counters;
@@ -356,7 +361,7 @@ impl Shared {
         answer: &MpnsAnswer,
         breaches: Vec<String>,
     ) {
-        let accepted = answer.status == 200 && answer.notification == Some("Received");
+        let accepted = answer.status == 200 && answer.notification.as_deref() == Some("Received");
         let counters = &self.counters;
         let verdict = if accepted {
             &counters.accepted
@@ -408,13 +413,13 @@ fn response(answer: &MpnsAnswer, asked: &HeaderMap, body: AnswerBody) -> Respons
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let rows = [
-        ("x-notificationstatus", answer.notification),
-        ("x-deviceconnectionstatus", answer.device),
-        ("x-subscriptionstatus", answer.subscription),
+        ("x-notificationstatus", &answer.notification),
+        ("x-deviceconnectionstatus", &answer.device),
+        ("x-subscriptionstatus", &answer.subscription),
     ];
     for (name, value) in rows {
-        if let Some(value) = value {
-            headers.insert(name, HeaderValue::from_static(value));
+        if let Some(Ok(value)) = value.as_deref().map(HeaderValue::from_str) {
+            headers.insert(name, value);
         }
     }
     if let Some(id) = asked.get("x-messageid") {

@@ -1,7 +1,10 @@
 //! What the fake Windows Phone service is to answer, and how it is to fail.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 /// The answer to one request.
 #[derive(Clone, Debug)]
@@ -9,11 +12,11 @@ pub struct MpnsAnswer {
     /// The status.
     pub status: u16,
     /// `X-NotificationStatus`
-    pub notification: Option<&'static str>,
+    pub notification: Option<Cow<'static, str>>,
     /// `X-DeviceConnectionStatus`
-    pub device: Option<&'static str>,
+    pub device: Option<Cow<'static, str>>,
     /// `X-SubscriptionStatus`
-    pub subscription: Option<&'static str>,
+    pub subscription: Option<Cow<'static, str>>,
     /// `Location`
     pub location: Option<String>,
     /// `Retry-After`, seconds.
@@ -25,7 +28,8 @@ pub struct MpnsAnswer {
 }
 
 /// What can go wrong with a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MpnsFault {
     /// The request is read and never answered.
     Stall,
@@ -61,9 +65,9 @@ impl MpnsAnswer {
         subscription: &'static str,
     ) -> MpnsAnswer {
         MpnsAnswer {
-            notification: Some(notification),
-            device: Some(device),
-            subscription: Some(subscription),
+            notification: Some(Cow::Borrowed(notification)),
+            device: Some(Cow::Borrowed(device)),
+            subscription: Some(Cow::Borrowed(subscription)),
             ..MpnsAnswer::status(status)
         }
     }
