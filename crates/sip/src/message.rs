@@ -1,0 +1,74 @@
+//! A framed message: a head whose lines have been found, and a body.
+
+use bytes::Bytes;
+
+use crate::field::{self, Field, Known};
+
+/// One message as it was framed. Whether it makes sense is another question ([`Request`](crate::Request)).
+#[derive(Clone)]
+pub struct Message {
+    pub(crate) head: Box<[u8]>,
+    pub(crate) body: Bytes,
+    pub(crate) fields: Vec<Field>,
+    /// The end of the start line.
+    pub(crate) start_line: u32,
+    /// The number of the first line that is no header line, where there is one; the start line is 1.
+    pub(crate) malformed_line: Option<u32>,
+}
+
+impl Message {
+    /// The start line without its line end.
+    pub fn start_line(&self) -> &[u8] {
+        &self.head[..self.start_line as usize]
+    }
+
+    /// Whether this is a response: its start line begins with the version.
+    pub fn is_response(&self) -> bool {
+        self.start_line()
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"))
+    }
+
+    /// The value of the first header of this name, long or compact, in any case. A folded value has its line ends inside.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers(name).next()
+    }
+
+    /// The values of all headers of this name, in order, one for each line.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let name = match name.as_bytes() {
+            [compact] => field::long_name(*compact).unwrap_or(name),
+            _ => name,
+        };
+        let is_this = move |have: &[u8]| match have {
+            [compact] => {
+                field::long_name(*compact).is_some_and(|long| long.eq_ignore_ascii_case(name))
+            }
+            _ => have.eq_ignore_ascii_case(name.as_bytes()),
+        };
+        self.fields
+            .iter()
+            .filter(move |field| is_this(field.name(&self.head)))
+            .map(|field| field.value(&self.head))
+    }
+
+    /// The body: as many bytes as Content-Length said.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    pub(crate) fn known(&self, known: Known) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(move |field| field.known == known)
+    }
+}
+
+impl std::fmt::Debug for Message {
+    /// Sizes only: heads and bodies hold what is nobody's business.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("head_bytes", &self.head.len())
+            .field("fields", &self.fields.len())
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
