@@ -1,0 +1,194 @@
+//! The MESSAGE that the generator sends, as prepared bytes, and as much of an answer as it has to read.
+//!
+//! Not a SIP parser: it knows the answers of the relay and of the floor, and takes everything else for a fault.
+
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
+/// A MESSAGE as a Lync site would send it through its Edge, with one Apple target. Only its number changes.
+#[derive(Clone)]
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    /// Where the number stands, as [`DIGITS`] hexadecimal digits.
+    numbers: Vec<usize>,
+}
+
+/// A number of 64 bits.
+const DIGITS: usize = 16;
+
+/// What stands for the number while the template is made: no other part of it has these characters.
+const PLACE: &str = "@@@@@@@@@@@@@@@@";
+
+/// The From domain, which the relay's configuration lets our certificate speak for.
+pub(crate) const DOMAIN: &str = "contoso.example";
+/// The Request-URI, which the relay's configuration has as its own.
+pub(crate) const ADDRESS: &str = "sip:push@push.example.org";
+/// The app of the target.
+pub(crate) const APP: &str = "com.example.chat";
+
+impl Template {
+    /// A MESSAGE whose body has this many octets. `run` keeps the Call-IDs of two generators apart.
+    ///
+    /// # Panics
+    /// When `body_octets` is less than a push needs, some 400.
+    pub(crate) fn new(body_octets: usize, run: u64) -> Template {
+        let body = body(body_octets);
+        let head = format!(
+            "MESSAGE {ADDRESS} SIP/2.0\r\n\
+             Via: SIP/2.0/TLS 192.0.2.10:49812;branch=z9hG4bK{PLACE};branched=FALSE\r\n\
+             Record-Route: <sip:sip.{DOMAIN}:5061;transport=tls;lr;ms-route-sig=aaUR7Gh3pQfTz0yXw9k1>\r\n\
+             Max-Forwards: 68\r\n\
+             Via: SIP/2.0/TLS 10.0.0.21:50321;branch=z9hG4bKC45BE092.1A435385;branched=FALSE;ms-received-port=50321;ms-received-cid=200\r\n\
+             Via: SIP/2.0/TLS 10.0.0.20:50110;ms-received-port=50110;ms-received-cid=67F00\r\n\
+             From: \"Kim Akers\"<sip:kima@{DOMAIN}>;tag=dfac414f0f;epid=ce4ccd49ad\r\n\
+             To: <{ADDRESS}>\r\n\
+             Call-ID: {run:016x}{PLACE}\r\n\
+             CSeq: 1 MESSAGE\r\n\
+             User-Agent: RTCC/5.0.0.0 McxService/5.0.0.0\r\n\
+             P-Asserted-Identity: \"Kim Akers\"<sip:kima@{DOMAIN}>\r\n\
+             Content-Type: application/vnd.pushrelay+json; v=1\r\n\
+             Content-Length: {body_octets}\r\n\r\n"
+        );
+        let bytes = format!("{head}{body}").into_bytes();
+        let numbers = Finder::new(PLACE).find_iter(&bytes).collect();
+        Template { bytes, numbers }
+    }
+
+    /// Appends the MESSAGE with this number.
+    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        let digits = hexadecimal(number);
+        for at in &self.numbers {
+            out[start + at..][..DIGITS].copy_from_slice(&digits);
+        }
+    }
+}
+
+/// A push to one Apple device, its text as long as it takes.
+fn body(octets: usize) -> String {
+    let start = format!(
+        "{{\"v\":1,\"event\":\"im.message\",\"ttl\":3600,\
+         \"targets\":[{{\"service\":\"apns\",\"token\":\"{}{PLACE}\",\"app\":\"{APP}\"}}],\
+         \"from\":{{\"uri\":\"sip:kima@{DOMAIN}\",\"name\":\"Kim Akers\"}},\
+         \"badge\":3,\"sound\":\"default\",\"thread\":\"conv-42\",\
+         \"alert\":{{\"title\":\"Kim Akers\",\"body\":\"",
+        "5ca1ab1e".repeat(6)
+    );
+    let end = "\"}}";
+    let text = "Are you there? ";
+    let room = octets.checked_sub(start.len() + end.len());
+    let room = room.expect("a body has room for a push");
+    let filler: String = text.chars().cycle().take(room).collect();
+    format!("{start}{filler}{end}")
+}
+
+fn hexadecimal(number: u64) -> [u8; DIGITS] {
+    let mut digits = [0; DIGITS];
+    for (at, digit) in digits.iter_mut().enumerate() {
+        let nibble = (number >> (4 * (DIGITS - 1 - at))) & 0xf;
+        *digit = b"0123456789abcdef"[nibble as usize];
+    }
+    digits
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// The number of the MESSAGE that it answers.
+    pub(crate) number: u64,
+}
+
+/// Finds answers in a stream of bytes.
+pub(crate) struct Answers {
+    end: Finder<'static>,
+    call_id: Finder<'static>,
+    empty: Finder<'static>,
+}
+
+impl Answers {
+    pub(crate) fn new() -> Answers {
+        Answers {
+            end: Finder::new("\r\n\r\n"),
+            call_id: Finder::new("\r\nCall-ID: "),
+            empty: Finder::new("\r\nContent-Length: 0\r\n"),
+        }
+    }
+
+    /// The first answer in `bytes` and its length; `None` while it is not all there.
+    pub(crate) fn first(&self, bytes: &[u8]) -> anyhow::Result<Option<(Answer, usize)>> {
+        let Some(end) = self.end.find(bytes) else {
+            return Ok(None);
+        };
+        let length = end + 4;
+        let head = &bytes[..length];
+        let answer = self.read(head);
+        let answer = answer.ok_or_else(|| {
+            anyhow::anyhow!("not an answer to us: {:?}", String::from_utf8_lossy(head))
+        })?;
+        Ok(Some((answer, length)))
+    }
+
+    fn read(&self, head: &[u8]) -> Option<Answer> {
+        self.empty.find(head)?;
+        let status = number(head.strip_prefix(b"SIP/2.0 ")?, 0..3, 10)?;
+        let call_id = self.call_id.find(head)? + "\r\nCall-ID: ".len();
+        Some(Answer {
+            status: u16::try_from(status).ok()?,
+            number: number(&head[call_id..], DIGITS..2 * DIGITS, 16)?,
+        })
+    }
+}
+
+fn number(bytes: &[u8], range: Range<usize>, radix: u32) -> Option<u64> {
+    let digits = std::str::from_utf8(bytes.get(range)?).ok()?;
+    u64::from_str_radix(digits, radix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_body_has_the_octets_that_were_asked_for_and_is_json() {
+        let mut message = Vec::new();
+        Template::new(1024, 7).write(0xfeed, &mut message);
+        let text = String::from_utf8(message).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nContent-Length: 1024"));
+        assert_eq!(body.len(), 1024);
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let token = body["targets"][0]["token"].as_str().unwrap();
+        assert_eq!(token.len(), 64);
+        assert!(token.ends_with("000000000000feed"));
+    }
+
+    #[test]
+    fn the_number_of_a_message_comes_back_from_its_answer() {
+        let mut message = Vec::new();
+        Template::new(1024, 7).write(0x0123_4567_89ab_cdef, &mut message);
+        let text = String::from_utf8(message).unwrap();
+        let call_id = text
+            .lines()
+            .find(|line| line.starts_with("Call-ID"))
+            .unwrap();
+        let answer = format!("SIP/2.0 503 Busy\r\n{call_id}\r\nContent-Length: 0\r\n\r\nSIP/2.0");
+        let expected = Answer {
+            status: 503,
+            number: 0x0123_4567_89ab_cdef,
+        };
+        let found = Answers::new().first(answer.as_bytes()).unwrap();
+        assert_eq!(found, Some((expected, answer.len() - "SIP/2.0".len())));
+    }
+
+    #[test]
+    fn half_an_answer_is_waited_for_and_a_foreign_one_is_a_fault() {
+        let answers = Answers::new();
+        assert_eq!(answers.first(b"SIP/2.0 200 OK\r\n").unwrap(), None);
+        assert!(answers.first(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+}
