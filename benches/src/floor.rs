@@ -24,8 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::message::APP;
 use crate::site::Site;
+use pushrelay_benches::message::APP;
 
 /// Serves until SIGTERM.
 pub(crate) async fn serve(site: &Path, apple: &str) -> anyhow::Result<()> {

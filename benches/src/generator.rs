@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::message::{Answers, Template};
+use pushrelay_benches::message::{Answers, Template};
 
 /// When MESSAGEs are sent.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ impl Generator {
                 stream,
                 input: Vec::new(),
                 output: Vec::new(),
-                answers: Answers::new(),
+                answers: Answers::default(),
             });
         }
         Ok(Generator {

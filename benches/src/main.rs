@@ -11,7 +11,6 @@ mod floor;
 mod generator;
 mod instructions;
 mod load;
-mod message;
 mod process;
 mod site;
 mod stage;

@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 
 /// A MESSAGE as a Lync site would send it through its Edge, with one Apple target. Only its number changes.
 #[derive(Clone)]
-pub(crate) struct Template {
+pub struct Template {
     bytes: Vec<u8>,
     /// Where the number stands, as [`DIGITS`] hexadecimal digits.
     numbers: Vec<usize>,
@@ -21,18 +21,18 @@ const DIGITS: usize = 16;
 const PLACE: &str = "@@@@@@@@@@@@@@@@";
 
 /// The From domain, which the relay's configuration lets our certificate speak for.
-pub(crate) const DOMAIN: &str = "contoso.example";
+pub const DOMAIN: &str = "contoso.example";
 /// The Request-URI, which the relay's configuration has as its own.
-pub(crate) const ADDRESS: &str = "sip:push@push.example.org";
+pub const ADDRESS: &str = "sip:push@push.example.org";
 /// The app of the target.
-pub(crate) const APP: &str = "com.example.chat";
+pub const APP: &str = "com.example.chat";
 
 impl Template {
     /// A MESSAGE whose body has this many octets. `run` keeps the Call-IDs of two generators apart.
     ///
     /// # Panics
     /// When `body_octets` is less than a push needs, some 400.
-    pub(crate) fn new(body_octets: usize, run: u64) -> Template {
+    pub fn new(body_octets: usize, run: u64) -> Template {
         let body = body(body_octets);
         let head = format!(
             "MESSAGE {ADDRESS} SIP/2.0\r\n\
@@ -55,8 +55,15 @@ impl Template {
         Template { bytes, numbers }
     }
 
+    /// The MESSAGE with this number.
+    pub fn message(&self, number: u64) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.bytes.len());
+        self.write(number, &mut message);
+        message
+    }
+
     /// Appends the MESSAGE with this number.
-    pub(crate) fn write(&self, number: u64, out: &mut Vec<u8>) {
+    pub fn write(&self, number: u64, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
         let digits = hexadecimal(number);
@@ -95,31 +102,33 @@ fn hexadecimal(number: u64) -> [u8; DIGITS] {
 
 /// An answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The number of the MESSAGE that it answers.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// Finds answers in a stream of bytes.
-pub(crate) struct Answers {
+pub struct Answers {
     end: Finder<'static>,
     call_id: Finder<'static>,
     empty: Finder<'static>,
 }
 
-impl Answers {
-    pub(crate) fn new() -> Answers {
+impl Default for Answers {
+    fn default() -> Answers {
         Answers {
             end: Finder::new("\r\n\r\n"),
             call_id: Finder::new("\r\nCall-ID: "),
             empty: Finder::new("\r\nContent-Length: 0\r\n"),
         }
     }
+}
 
+impl Answers {
     /// The first answer in `bytes` and its length; `None` while it is not all there.
-    pub(crate) fn first(&self, bytes: &[u8]) -> anyhow::Result<Option<(Answer, usize)>> {
+    pub fn first(&self, bytes: &[u8]) -> anyhow::Result<Option<(Answer, usize)>> {
         let Some(end) = self.end.find(bytes) else {
             return Ok(None);
         };
@@ -155,8 +164,7 @@ mod tests {
 
     #[test]
     fn the_body_has_the_octets_that_were_asked_for_and_is_json() {
-        let mut message = Vec::new();
-        Template::new(1024, 7).write(0xfeed, &mut message);
+        let message = Template::new(1024, 7).message(0xfeed);
         let text = String::from_utf8(message).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nContent-Length: 1024"));
@@ -169,8 +177,7 @@ mod tests {
 
     #[test]
     fn the_number_of_a_message_comes_back_from_its_answer() {
-        let mut message = Vec::new();
-        Template::new(1024, 7).write(0x0123_4567_89ab_cdef, &mut message);
+        let message = Template::new(1024, 7).message(0x0123_4567_89ab_cdef);
         let text = String::from_utf8(message).unwrap();
         let call_id = text
             .lines()
@@ -181,13 +188,13 @@ mod tests {
             status: 503,
             number: 0x0123_4567_89ab_cdef,
         };
-        let found = Answers::new().first(answer.as_bytes()).unwrap();
+        let found = Answers::default().first(answer.as_bytes()).unwrap();
         assert_eq!(found, Some((expected, answer.len() - "SIP/2.0".len())));
     }
 
     #[test]
     fn half_an_answer_is_waited_for_and_a_foreign_one_is_a_fault() {
-        let answers = Answers::new();
+        let answers = Answers::default();
         assert_eq!(answers.first(b"SIP/2.0 200 OK\r\n").unwrap(), None);
         assert!(answers.first(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }

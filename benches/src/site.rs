@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::message::{ADDRESS, APP, DOMAIN};
+use pushrelay_benches::message::{ADDRESS, APP, DOMAIN};
 
 /// The folder.
 pub(crate) struct Site {

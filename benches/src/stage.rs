@@ -10,9 +10,9 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::generator::Generator;
-use crate::message::Template;
 use crate::process::Apple;
 use crate::site::{RELAY, Site};
+use pushrelay_benches::message::Template;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
