@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The most that `systemd-analyze security` may say of the unit, times ten.
+/// The most that `systemd-analyze security` may say of the unit, in tenths of its points from 0 to 10.
 const EXPOSURE_TENTHS: u32 = 20;
 
 #[test]
@@ -37,6 +37,35 @@ fn the_unit_leaves_the_relay_little_to_do_wrong() {
         .arg(format!("--threshold={EXPOSURE_TENTHS}"))
         .arg(deploy("pushrelay.service")));
     assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn prometheus_takes_the_scrape_configuration_and_the_rules() {
+    for (what, file) in [
+        ("config", "prometheus.yml"),
+        ("rules", "pushrelay.rules.yml"),
+    ] {
+        let file = deploy("prometheus").join(file);
+        let output = run(Command::new("promtool").args(["check", what]).arg(file));
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_none_for_a_relay_that_is_well() {
+    let output = run(Command::new("promtool")
+        .args(["test", "rules", "pushrelay.rules.test.yml"])
+        .current_dir(deploy("prometheus")));
+    assert!(output.status.success(), "{}", text(&output));
+    let rules = fs::read_to_string(deploy("prometheus/pushrelay.rules.yml")).unwrap();
+    let examples = fs::read_to_string(deploy("prometheus/pushrelay.rules.test.yml")).unwrap();
+    for alert in rules
+        .lines()
+        .filter_map(|line| line.split_once("- alert: "))
+    {
+        let fires = format!("alertname=\"{}\"", alert.1);
+        assert!(examples.contains(&fires), "no example of {}", alert.1);
+    }
 }
 
 fn deploy(file: &str) -> PathBuf {
