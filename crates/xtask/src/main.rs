@@ -10,9 +10,10 @@ mod tools;
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
@@ -24,20 +25,29 @@ usage: cargo xtask CHORE
 
   test [ARGS]   install (as root on Debian) or name the programs that the tests need,
                 then run all tests; ARGS go to `cargo test`
-  demo [ARGS]   build the daemon and its peers, then run `pushrelay-peers demo ARGS`";
+  demo [ARGS]   build the daemon and its peers, then run `pushrelay-peers demo ARGS`
+  docs          write the daemon's table of metrics into deploy/README.md";
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let mut args = env::args_os().skip(1);
     let chore = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();
     match chore.to_str() {
         Some("test") => test(&rest),
         Some("demo") => demo(&rest),
+        Some("docs") => docs(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        _ => bail!("expected `test` or `demo`, got {chore:?}\n\n{USAGE}"),
+        _ => bail!("expected `test`, `demo` or `docs`, got {chore:?}\n\n{USAGE}"),
     }
 }
 
@@ -86,6 +96,30 @@ fn demo(args: &[OsString]) -> anyhow::Result<ExitCode> {
     let error = Command::new(&program).arg("demo").args(args).exec();
     Err(error).with_context(|| format!("start {}", program.display()))
 }
+
+/// Writes what the daemon itself says of its metrics into the operator's guide, between two marks.
+fn docs() -> anyhow::Result<ExitCode> {
+    let output = cargo()
+        .args(["run", "--quiet", "--package", "pushrelay", "--", "metrics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo run")?;
+    if !output.status.success() {
+        bail!("`pushrelay metrics` ended with {}", output.status);
+    }
+    let table = String::from_utf8(output.stdout).context("the table of metrics")?;
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/README.md");
+    let text = fs::read_to_string(&guide).context("deploy/README.md")?;
+    let (before, rest) = text.split_once(METRICS_BEGIN).context("its first mark")?;
+    let (_, after) = rest.split_once(METRICS_END).context("its second mark")?;
+    let text = format!("{before}{METRICS_BEGIN}\n{table}{METRICS_END}{after}");
+    fs::write(&guide, text).context("deploy/README.md")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What stands around the table in the guide.
+const METRICS_BEGIN: &str = "<!-- metrics: written by `cargo xtask docs` -->";
+const METRICS_END: &str = "<!-- end of metrics -->";
 
 /// The cargo that started us, so that a toolchain chosen by `cargo +NAME xtask` stays chosen.
 fn cargo() -> Command {
