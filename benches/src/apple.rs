@@ -1,6 +1,5 @@
 //! The fake Apple in a process of its own, so that its work is not counted as anybody else's.
 
-use std::fs;
 use std::io::stdin;
 use std::path::Path;
 
@@ -10,15 +9,14 @@ use pushrelay_peers::{ApnsOptions, FakeApns};
 
 use crate::site::Site;
 
-/// Says its URL, and for each line of input how many pushes it has accepted; ends with its input.
+/// Says its address, and for each line of input how many pushes it has accepted; ends with its input.
 pub(crate) async fn serve(site: &Path) -> anyhow::Result<()> {
     let apple = FakeApns::start(ApnsOptions {
         recording: Recording::Nothing,
-        ..ApnsOptions::default()
+        ..Site::open(site)?.apple()
     })
     .await?;
-    fs::write(Site::open(site).apple_roots(), apple.root_pem())?;
-    println!("{}", apple.url());
+    println!("{}", apple.address());
     let questions = move || {
         for line in stdin().lines() {
             line.context("input")?;

@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use memchr::memmem::Finder;
+use pushrelay_peers::world::TOPIC;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,11 +27,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::site::Site;
-use pushrelay_benches::message::APP;
 
 /// Serves until SIGTERM.
-pub(crate) async fn serve(site: &Path, apple: &str) -> anyhow::Result<()> {
-    let site = Site::open(site);
+pub(crate) async fn serve(site: &Path, apple: SocketAddr) -> anyhow::Result<()> {
+    let site = Site::open(site)?;
     let push = Arc::new(Push::new(apple)?);
     let apple = connect(&site, apple).await?;
     let acceptor = TlsAcceptor::from(site.server_tls()?);
@@ -63,12 +64,10 @@ pub(crate) async fn serve(site: &Path, apple: &str) -> anyhow::Result<()> {
 }
 
 /// One HTTP/2 connection, driven by a task of its own.
-async fn connect(site: &Site, apple: &str) -> anyhow::Result<SendRequest<Bytes>> {
-    let uri: Uri = apple.parse()?;
-    let authority = uri.authority().context("the authority of Apple's URL")?;
-    let stream = TcpStream::connect(authority.as_str()).await?;
+async fn connect(site: &Site, apple: SocketAddr) -> anyhow::Result<SendRequest<Bytes>> {
+    let stream = TcpStream::connect(apple).await?;
     stream.set_nodelay(true)?;
-    let name = ServerName::try_from(authority.host().to_owned())?;
+    let name = ServerName::from(apple.ip());
     let connector = TlsConnector::from(site.apple_tls()?);
     let stream = connector.connect(name, stream).await?;
     let (apple, connection) = h2::client::handshake(stream).await?;
@@ -88,13 +87,13 @@ struct Push {
 }
 
 impl Push {
-    fn new(apple: &str) -> anyhow::Result<Push> {
+    fn new(apple: SocketAddr) -> anyhow::Result<Push> {
         let token = "5ca1ab1e".repeat(8);
         let bearer = format!("bearer {}", "A".repeat(190)); // as long as a provider token
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("authorization", bearer.as_str()),
-            ("apns-topic", APP),
+            ("apns-topic", TOPIC),
             ("apns-push-type", "alert"),
             ("apns-priority", "10"),
             ("apns-expiration", "4102444800"),
@@ -104,7 +103,7 @@ impl Push {
         }
         let text = "Are you there? ".repeat(40);
         Ok(Push {
-            uri: format!("{apple}/3/device/{token}").parse()?,
+            uri: format!("https://{apple}/3/device/{token}").parse()?,
             headers,
             payload: format!("{{\"aps\":{{\"alert\":\"{text}\"}}}}").into(),
         })

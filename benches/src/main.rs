@@ -15,6 +15,7 @@ mod process;
 mod site;
 mod stage;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -35,7 +36,7 @@ enum Command {
     Instructions(instructions::InstructionsArgs),
     /// The least possible relay
     #[command(hide = true)]
-    Floor { site: PathBuf, apple: String },
+    Floor { site: PathBuf, apple: SocketAddr },
     /// The fake Apple in a process of its own
     #[command(hide = true)]
     Apple { site: PathBuf },
@@ -50,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         }
         // The daemon's own shape.
         Command::Floor { site, apple } => {
-            runtime(Builder::new_multi_thread())?.block_on(floor::serve(&site, &apple))
+            runtime(Builder::new_multi_thread())?.block_on(floor::serve(&site, apple))
         }
         Command::Apple { site } => {
             runtime(Builder::new_current_thread())?.block_on(apple::serve(&site))

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use memchr::memmem::Finder;
+use pushrelay_peers::world::{EDGE_DOMAIN, TOPIC};
 
 /// A MESSAGE as a Lync site would send it through its Edge, with one Apple target. Only its number changes.
 #[derive(Clone)]
@@ -20,12 +21,8 @@ const DIGITS: usize = 16;
 /// What stands for the number while the template is made: no other part of it has these characters.
 const PLACE: &str = "@@@@@@@@@@@@@@@@";
 
-/// The From domain, which the relay's configuration lets our certificate speak for.
-pub const DOMAIN: &str = "contoso.example";
 /// The Request-URI, which the relay's configuration has as its own.
-pub const ADDRESS: &str = "sip:push@push.example.org";
-/// The app of the target.
-pub const APP: &str = "com.example.chat";
+const ADDRESS: &str = "sip:push@push.example.org";
 
 impl Template {
     /// A MESSAGE whose body has this many octets. `run` keeps the Call-IDs of two generators apart.
@@ -37,16 +34,16 @@ impl Template {
         let head = format!(
             "MESSAGE {ADDRESS} SIP/2.0\r\n\
              Via: SIP/2.0/TLS 192.0.2.10:49812;branch=z9hG4bK{PLACE};branched=FALSE\r\n\
-             Record-Route: <sip:sip.{DOMAIN}:5061;transport=tls;lr;ms-route-sig=aaUR7Gh3pQfTz0yXw9k1>\r\n\
+             Record-Route: <sip:sip.{EDGE_DOMAIN}:5061;transport=tls;lr;ms-route-sig=aaUR7Gh3pQfTz0yXw9k1>\r\n\
              Max-Forwards: 68\r\n\
              Via: SIP/2.0/TLS 10.0.0.21:50321;branch=z9hG4bKC45BE092.1A435385;branched=FALSE;ms-received-port=50321;ms-received-cid=200\r\n\
              Via: SIP/2.0/TLS 10.0.0.20:50110;ms-received-port=50110;ms-received-cid=67F00\r\n\
-             From: \"Kim Akers\"<sip:kima@{DOMAIN}>;tag=dfac414f0f;epid=ce4ccd49ad\r\n\
+             From: \"Kim Akers\"<sip:kima@{EDGE_DOMAIN}>;tag=dfac414f0f;epid=ce4ccd49ad\r\n\
              To: <{ADDRESS}>\r\n\
              Call-ID: {run:016x}{PLACE}\r\n\
              CSeq: 1 MESSAGE\r\n\
              User-Agent: RTCC/5.0.0.0 McxService/5.0.0.0\r\n\
-             P-Asserted-Identity: \"Kim Akers\"<sip:kima@{DOMAIN}>\r\n\
+             P-Asserted-Identity: \"Kim Akers\"<sip:kima@{EDGE_DOMAIN}>\r\n\
              Content-Type: application/vnd.pushrelay+json; v=1\r\n\
              Content-Length: {body_octets}\r\n\r\n"
         );
@@ -77,8 +74,8 @@ impl Template {
 fn body(octets: usize) -> String {
     let start = format!(
         "{{\"v\":1,\"event\":\"im.message\",\"ttl\":3600,\
-         \"targets\":[{{\"service\":\"apns\",\"token\":\"{}{PLACE}\",\"app\":\"{APP}\"}}],\
-         \"from\":{{\"uri\":\"sip:kima@{DOMAIN}\",\"name\":\"Kim Akers\"}},\
+         \"targets\":[{{\"service\":\"apns\",\"token\":\"{}{PLACE}\",\"app\":\"{TOPIC}\"}}],\
+         \"from\":{{\"uri\":\"sip:kima@{EDGE_DOMAIN}\",\"name\":\"Kim Akers\"}},\
          \"badge\":3,\"sound\":\"default\",\"thread\":\"conv-42\",\
          \"alert\":{{\"title\":\"Kim Akers\",\"body\":\"",
         "5ca1ab1e".repeat(6)

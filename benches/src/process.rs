@@ -156,12 +156,12 @@ pub(crate) struct Apple {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    /// `https://127.0.0.1:PORT`
-    pub(crate) url: String,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
 }
 
 impl Apple {
-    /// Starts `command`, which says its URL and then, for each line of input, how many pushes it has accepted.
+    /// Starts `command`, which says its address and then, for each line of input, how many pushes it has accepted.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Apple> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -169,29 +169,28 @@ impl Apple {
             .spawn()
             .context("start the fake Apple")?;
         let input = child.stdin.take().context("its input")?;
-        let output = BufReader::new(child.stdout.take().context("its output")?);
-        let mut apple = Apple {
+        let mut output = BufReader::new(child.stdout.take().context("its output")?);
+        let address = line(&mut output)?.parse()?;
+        Ok(Apple {
             child,
             input,
             output,
-            url: String::new(),
-        };
-        apple.url = apple.line()?;
-        Ok(apple)
+            address,
+        })
     }
 
     /// How many pushes it has accepted since the start.
     pub(crate) fn accepted(&mut self) -> anyhow::Result<u64> {
         self.input.write_all(b"\n")?;
-        Ok(self.line()?.parse()?)
+        Ok(line(&mut self.output)?.parse()?)
     }
+}
 
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        anyhow::ensure!(!line.is_empty(), "the fake Apple has ended");
-        Ok(line.trim_end().to_owned())
-    }
+fn line(output: &mut impl BufRead) -> anyhow::Result<String> {
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    anyhow::ensure!(!line.is_empty(), "the fake Apple has ended");
+    Ok(line.trim_end().to_owned())
 }
 
 impl Drop for Apple {

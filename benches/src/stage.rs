@@ -7,11 +7,12 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use pushrelay_peers::world::RELAY_NAME;
 use tempfile::TempDir;
 
 use crate::generator::Generator;
 use crate::process::Apple;
-use crate::site::{RELAY, Site};
+use crate::site::Site;
 use pushrelay_benches::message::Template;
 
 /// What can be measured.
@@ -87,14 +88,14 @@ impl Stage {
         let mut words = wrapper.to_vec();
         match kind {
             Kind::Relay => {
-                let configuration = self.site.write_configuration(&apple.url)?;
+                let configuration = self.site.write_configuration(apple.address)?;
                 words.push(self.relay()?.into());
                 words.extend(["serve".into(), "--config".into(), configuration.into()]);
             }
             Kind::Floor => {
                 words.push(env::current_exe()?.into());
                 words.extend(["floor".into(), self.folder.path().into()]);
-                words.push(OsString::from(&apple.url));
+                words.push(apple.address.to_string().into());
             }
         }
         let (program, arguments) = words.split_first().context("a program")?;
@@ -109,7 +110,7 @@ impl Stage {
         let run = u64::try_from(since_1970.as_nanos())?;
         let template = Template::new(self.args.body, run);
         let tls = self.site.edge_tls()?;
-        Generator::connect(address, tls, RELAY, self.args.connections, template).await
+        Generator::connect(address, tls, RELAY_NAME, self.args.connections, template).await
     }
 
     fn relay(&self) -> anyhow::Result<PathBuf> {
