@@ -1,12 +1,13 @@
 //! What a request is answered with, and its form on the wire.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::BytesMut;
 
-use crate::field::Known;
+use crate::field::{Field, Known};
 use crate::request::Request;
+use crate::via;
 
 /// A final answer. What identifies the transaction (Via, From, To, Call-ID, CSeq) is added when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,10 @@ impl Answer {
 
     /// `SIP/2.0 200 OK`.
     pub(crate) fn write_status_line(&self, out: &mut BytesMut) {
+        if self.status == 200 {
+            out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+            return;
+        }
         out.extend_from_slice(b"SIP/2.0 ");
         write_number(out, self.status.into());
         out.extend_from_slice(b" ");
@@ -133,79 +138,122 @@ impl Answer {
     }
 }
 
-/// The Via lines of `request`, in order; the first says where it came from (RFC 3261 18.2.1, RFC 3581 4).
-pub(crate) fn write_vias(out: &mut BytesMut, request: &Request, peer: SocketAddr) {
-    let mut lines = request.via_lines();
-    if let Some((first, layout)) = request.top_via() {
-        lines.next();
-        out.extend_from_slice(b"Via: ");
-        write_top_via(out, first, &layout, peer);
-        out.extend_from_slice(b"\r\n");
+/// Who is at the other end, as the topmost Via is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    address: IpAddr,
+    /// The address as `received` has it, without brackets.
+    text: String,
+    port: u16,
+}
+
+impl Hop {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        let address = peer.ip().to_canonical();
+        Hop {
+            address,
+            text: address.to_string(),
+            port: peer.port(),
+        }
     }
-    for line in lines {
-        write_field(out, "Via", line);
+
+    /// Whether the host of sent-by is this peer's address.
+    fn is(&self, host: &[u8]) -> bool {
+        if host == self.text.as_bytes() {
+            return true;
+        }
+        let Some(host) = host
+            .strip_prefix(b"[")
+            .and_then(|host| host.strip_suffix(b"]"))
+        else {
+            return false;
+        };
+        let address = std::str::from_utf8(host)
+            .ok()
+            .and_then(|host| host.parse::<Ipv6Addr>().ok());
+        address.is_some_and(|address| address.to_canonical() == self.address)
     }
 }
 
-fn write_top_via(out: &mut BytesMut, line: &[u8], via: &crate::via::Layout, peer: SocketAddr) {
-    let address = peer.ip().to_canonical();
+/// The Via lines of `request`, in order; the first says where it came from (RFC 3261 18.2.1, RFC 3581 4).
+pub(crate) fn write_vias(out: &mut BytesMut, request: &Request, peer: &Hop) {
+    let mut lines = request.known(Known::Via);
+    if let Some(layout) = request.via_layout()
+        && (layout.rport.is_some() || !peer.is(request.via_host()))
+        && let Some(first) = lines.next()
+    {
+        out.extend_from_slice(b"Via: ");
+        write_top_via(out, request.head(), first, &layout, peer);
+        out.extend_from_slice(b"\r\n");
+    }
+    for line in lines {
+        write_field(out, "Via: ", request.head(), line);
+    }
+}
+
+/// The line whose hop is not where it says, or wants to know where it is.
+fn write_top_via(out: &mut BytesMut, head: &[u8], line: &Field, via: &via::Layout, peer: &Hop) {
+    let value = line.value(head);
     let last = via.last as usize;
     let mut written = 0;
     if let Some(rport) = via.rport {
         written = rport as usize;
-        write_unfolded(out, &line[..written]);
+        write_unfolded(out, &value[..written], line.folded);
         out.extend_from_slice(b"=");
-        write_number(out, peer.port().into());
+        write_number(out, peer.port.into());
     }
-    write_unfolded(out, &line[written..last]);
-    let must_say = via.rport.is_some() || !via.names(line, address);
-    if must_say && !via.received {
+    write_unfolded(out, &value[written..last], line.folded);
+    if !via.received {
         out.extend_from_slice(b";received=");
-        out.extend_from_slice(address.to_string().as_bytes());
+        out.extend_from_slice(peer.text.as_bytes());
     }
-    write_unfolded(out, &line[last..]);
+    write_unfolded(out, &value[last..], line.folded);
 }
 
 /// The headers that are copied from the request, apart from Via. `tag` goes into a To that has none.
 pub(crate) fn write_echo(out: &mut BytesMut, request: &Request, tag: u64) {
-    if let Some(from) = request.value(Known::From) {
-        write_field(out, "From", from);
+    let head = request.head();
+    if let Some(from) = request.field(Known::From) {
+        write_field(out, "From: ", head, from);
     }
-    if let Some(to) = request.value(Known::To) {
+    if let Some(to) = request.field(Known::To) {
         out.extend_from_slice(b"To: ");
-        write_unfolded(out, to);
+        write_unfolded(out, to.value(head), to.folded);
         if request.to().tag().is_none() {
             out.extend_from_slice(b";tag=");
             write_hexadecimal(out, tag);
         }
         out.extend_from_slice(b"\r\n");
     }
-    if !request.call_id().is_empty() {
-        write_field(out, "Call-ID", request.call_id());
+    if let Some(call_id) = request.field(Known::CallId) {
+        write_field(out, "Call-ID: ", head, call_id);
     }
-    if let Some(cseq) = request.value(Known::CSeq) {
-        write_field(out, "CSeq", cseq);
+    if let Some(cseq) = request.field(Known::CSeq) {
+        write_field(out, "CSeq: ", head, cseq);
     }
 }
 
-fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+fn write_field(out: &mut BytesMut, name: &str, head: &[u8], field: &Field) {
+    if let Some(line) = field.plain_line(head) {
+        out.extend_from_slice(line);
+        return;
+    }
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    write_unfolded(out, value);
+    write_unfolded(out, field.value(head), field.folded);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Folding is read and never written, RFC 3261 7.3.1: the white space that it comes with stays.
-fn write_unfolded(out: &mut BytesMut, value: &[u8]) {
-    if memchr::memchr(b'\r', value).is_none() {
-        out.extend_from_slice(value);
-    } else {
+fn write_unfolded(out: &mut BytesMut, value: &[u8], folded: bool) {
+    if folded {
         out.extend(
             value
                 .iter()
                 .copied()
                 .filter(|byte| !matches!(byte, b'\r' | b'\n')),
         );
+    } else {
+        out.extend_from_slice(value);
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Hop};
 use crate::decoder::{Decoder, Frame, Refusal};
+use crate::field::Known;
 use crate::head::Head;
 use crate::limits::Limits;
 use crate::message::Message;
@@ -20,7 +21,7 @@ use crate::transactions::{Keys, Remembered, Repeat, Transaction, TransactionKey,
 /// The server side of one SIP connection, as a value.
 pub struct Connection {
     limits: Limits,
-    peer: SocketAddr,
+    peer: Hop,
     decoder: Decoder,
     keys: Keys,
     transactions: Transactions,
@@ -107,7 +108,7 @@ impl Connection {
     pub fn new(limits: Limits, peer: SocketAddr, seed: u64) -> Self {
         Connection {
             limits,
-            peer,
+            peer: Hop::new(peer),
             decoder: Decoder::new(limits),
             keys: Keys::new(seed),
             transactions: Transactions::new(limits),
@@ -122,21 +123,19 @@ impl Connection {
     /// Takes what came from the peer. After a framing error nothing more is read.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
         self.transactions.expire(now);
-        let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(self.limits));
-        decoder.decode(bytes, |frame| {
+        self.decoder.feed(bytes);
+        while let Some(frame) = self.decoder.poll() {
             self.begun = None;
             match frame {
                 Frame::Message(message) => self.take_message(message),
                 Frame::Ping => self.pong(),
                 Frame::Refused(refusal) => self.refuse(refusal, CloseReason::Framing),
             }
-        });
-        self.begun = if decoder.is_mid_message() {
-            self.begun.or(Some(now))
-        } else {
-            None
-        };
-        self.decoder = decoder;
+        }
+        self.begun = self
+            .decoder
+            .is_mid_message()
+            .then(|| self.begun.unwrap_or(now));
     }
 
     /// What is to be done next; `None` when there is nothing until the next input.
@@ -163,7 +162,7 @@ impl Connection {
     /// Answers the request under `key`, and all that were merged with it. A key that does not wait for an answer is a
     /// fault of the caller; nothing is sent then.
     pub fn respond(&mut self, key: TransactionKey, answer: &Answer, now: Instant) {
-        let Some(pending) = self.transactions.take_pending(key) else {
+        let Some(pending) = self.transactions.pending(key) else {
             debug_assert!(false, "a request is answered exactly once");
             return;
         };
@@ -173,18 +172,20 @@ impl Connection {
         let start = out.len();
         answer.write_status_line(out);
         let vias = out.len();
-        answer::write_vias(out, &pending.request, self.peer);
+        answer::write_vias(out, &pending.request, &self.peer);
         let rest = out.len();
         answer::write_echo(out, &pending.request, self.keys.tag(key));
         answer.write_rest(out);
-        if !pending.request.is_identified() {
-            return;
+        let remembered = pending
+            .request
+            .is_identified()
+            .then(|| Remembered::new(&out[start..vias], &out[rest..], &pending.request));
+        if let Some(remembered) = &remembered {
+            for merged in &pending.merged {
+                replay(out, remembered, merged, &self.peer);
+            }
         }
-        let remembered = Remembered::new(&out[start..vias], &out[rest..], &pending.request);
-        for merged in &pending.merged {
-            replay(out, &remembered, merged, self.peer);
-        }
-        self.transactions.remember(key, remembered, now);
+        self.transactions.settle(key, remembered, now);
     }
 
     /// When [`handle_timeout`](Connection::handle_timeout) is due.
@@ -250,7 +251,7 @@ impl Connection {
                 let is_retransmission = remembered.is_of(&request);
                 self.counts.retransmissions += u64::from(is_retransmission);
                 self.counts.merged += u64::from(!is_retransmission);
-                replay(&mut self.transmit, remembered, &request, self.peer);
+                replay(&mut self.transmit, remembered, &request, &self.peer);
             }
             Some(Transaction::Pending(pending)) => match pending.repeat(request) {
                 Repeat::Absorbed => self.counts.retransmissions += 1,
@@ -272,7 +273,7 @@ impl Connection {
         let text = error.to_string();
         if !message.is_response() {
             let (head, _) = Head::read(&message);
-            if head.via.is_some() {
+            if message.known(Known::Via).next().is_some() {
                 let key = self.keys.key(&message, &head);
                 let request = Request::new(key, message, head, None);
                 self.write(&request, &Answer::new(error.status()).reason(text.clone()));
@@ -287,14 +288,14 @@ impl Connection {
     fn write(&mut self, request: &Request, answer: &Answer) {
         let out = &mut self.transmit;
         answer.write_status_line(out);
-        answer::write_vias(out, request, self.peer);
+        answer::write_vias(out, request, &self.peer);
         answer::write_echo(out, request, self.keys.tag(request.key()));
         answer.write_rest(out);
     }
 }
 
 /// The answer that was given, under the Via lines of `request`.
-fn replay(out: &mut BytesMut, remembered: &Remembered, request: &Request, peer: SocketAddr) {
+fn replay(out: &mut BytesMut, remembered: &Remembered, request: &Request, peer: &Hop) {
     out.extend_from_slice(remembered.status_line());
     answer::write_vias(out, request, peer);
     out.extend_from_slice(remembered.rest());

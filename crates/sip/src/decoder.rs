@@ -2,7 +2,7 @@
 //!
 //! Not here: what the headers say. Every byte is looked at once, however the stream was cut.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::field::{Field, Known};
 use crate::lex;
@@ -80,12 +80,12 @@ impl FramingError {
     }
 }
 
-/// Turns the bytes of one stream into frames.
+/// Turns the bytes of one stream into frames: [`feed`](Decoder::feed), then [`poll`](Decoder::poll) until there is none.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    /// The bytes of a message that is not whole yet, from its first on.
-    partial: Vec<u8>,
+    /// What came and is not worked off. Messages are cut from it without copying, and share its memory.
+    buffer: BytesMut,
     scan: Scan,
     /// How much of CRLFCRLF has been seen between messages.
     line_ends: usize,
@@ -98,8 +98,8 @@ const PING: &[u8] = b"\r\n\r\n";
 /// Heads are indexed with 32 bits; no configuration needs more than this.
 const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A buffer that grew past this for one large message is given back.
-const RETAINED_BYTES: usize = 16 * 1024;
+/// The buffer of a stream: some messages fit. One that grew past it for a large message is given back.
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// More fields than this make the index grow once or twice.
 const USUAL_FIELDS: usize = 24;
@@ -113,106 +113,91 @@ impl Decoder {
         };
         Decoder {
             limits,
-            partial: Vec::new(),
+            buffer: BytesMut::new(),
             scan: Scan::default(),
             line_ends: 0,
             lost: false,
         }
     }
 
-    /// Takes what came and calls `emit` for every frame that it completes. Holds on to what is left: at most a head, a
-    /// body and one piece. After [`Frame::Refused`] nothing is read any more.
-    pub fn decode(&mut self, bytes: &[u8], mut emit: impl FnMut(Frame)) {
+    /// Takes what came. Between two calls at most a head and a body are held, besides what was not polled.
+    pub fn feed(&mut self, bytes: &[u8]) {
         if self.lost {
             return;
         }
-        if self.partial.is_empty() {
-            let taken = self.frames(bytes, &mut emit);
-            self.partial.extend_from_slice(&bytes[taken..]);
-        } else {
-            let mut partial = std::mem::take(&mut self.partial);
-            partial.extend_from_slice(bytes);
-            let taken = self.frames(&partial, &mut emit);
-            partial.drain(..taken);
-            self.partial = partial;
+        if self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            self.buffer.reserve(bytes.len().max(BUFFER_BYTES));
         }
-        if self.partial.capacity() > RETAINED_BYTES && self.partial.len() <= RETAINED_BYTES {
-            self.partial.shrink_to(RETAINED_BYTES);
-        }
+        self.buffer.extend_from_slice(bytes);
     }
 
-    /// Emits what is whole in `input`, and returns how much of it is not needed any more.
-    fn frames(&mut self, input: &[u8], emit: &mut impl FnMut(Frame)) -> usize {
-        let mut rest = input;
-        while !rest.is_empty() {
-            let step = match self.skip_line_ends(&mut rest, emit) {
-                Ok(()) => self.scan.advance(rest, &self.limits),
-                Err(error) => Step::Lost(error),
-            };
-            match step {
-                Step::More => break,
-                Step::Whole { head, message } => {
-                    let (whole, behind) = rest.split_at(message);
-                    rest = behind;
-                    emit(Frame::Message(
-                        self.scan.take(&whole[..head], &whole[head..]),
-                    ));
-                }
-                Step::Lost(error) => {
-                    emit(Frame::Refused(self.refuse(error, rest)));
-                    return input.len();
-                }
+    /// The next frame; `None` when more bytes are needed, and always after [`Frame::Refused`].
+    pub fn poll(&mut self) -> Option<Frame> {
+        if self.lost {
+            return None;
+        }
+        if self.scan.at == 0 {
+            match self.skip_line_ends() {
+                Ok(false) => {}
+                Ok(true) => return Some(Frame::Ping),
+                Err(error) => return Some(Frame::Refused(self.refuse(error))),
             }
         }
-        input.len() - rest.len()
+        match self.scan.advance(&self.buffer, &self.limits) {
+            Ok(Some(ends)) => {
+                let bytes = self.buffer.split_to(ends.message).freeze();
+                Some(Frame::Message(self.scan.take(bytes, ends.head)))
+            }
+            Ok(None) => {
+                if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES {
+                    self.buffer = BytesMut::new();
+                }
+                None
+            }
+            Err(error) => Some(Frame::Refused(self.refuse(error))),
+        }
     }
 
     /// Whether a message has begun that is not whole yet.
     pub fn is_mid_message(&self) -> bool {
-        !self.partial.is_empty()
+        self.scan.at > 0
     }
 
-    /// Stops waiting for the rest of the message that has begun.
+    /// Stops waiting for the rest of the message that has begun. Nothing is read any more.
     pub fn give_up(&mut self) -> Refusal {
-        let partial = std::mem::take(&mut self.partial);
-        self.refuse(FramingError::Stalled, &partial)
+        self.refuse(FramingError::Stalled)
     }
 
-    fn refuse(&mut self, error: FramingError, rest: &[u8]) -> Refusal {
-        self.lost = true;
-        let head = &rest[..self.scan.line];
-        Refusal {
-            error,
-            message: self.scan.take(head, &[]),
-        }
-    }
-
-    /// Skips CRLFs before a start line, RFC 3261 7.5.
-    fn skip_line_ends(
-        &mut self,
-        rest: &mut &[u8],
-        emit: &mut impl FnMut(Frame),
-    ) -> Result<(), FramingError> {
-        if self.scan.at > 0 {
-            return Ok(());
-        }
-        while let Some((&byte, behind)) = rest.split_first() {
+    /// Skips CRLFs before a start line, RFC 3261 7.5. Returns whether two in a row were found.
+    fn skip_line_ends(&mut self) -> Result<bool, FramingError> {
+        while let Some(&byte) = self.buffer.first() {
             if byte != PING[self.line_ends] {
                 let after_cr = self.line_ends % 2 == 1;
                 self.line_ends = 0;
                 return if after_cr {
                     Err(FramingError::LineEnd)
                 } else {
-                    Ok(())
+                    Ok(false)
                 };
             }
-            *rest = behind;
-            self.line_ends = (self.line_ends + 1) % PING.len();
-            if self.line_ends == 0 {
-                emit(Frame::Ping);
+            self.buffer.advance(1);
+            self.line_ends += 1;
+            if self.line_ends == PING.len() {
+                self.line_ends = 0;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    fn refuse(&mut self, error: FramingError) -> Refusal {
+        self.lost = true;
+        let head = self.scan.line;
+        let bytes = std::mem::take(&mut self.buffer).freeze();
+        Refusal {
+            error,
+            message: self.scan.take(bytes.slice(..head), head),
+        }
     }
 }
 
@@ -227,99 +212,89 @@ struct Scan {
     start_line: u32,
     fields: Vec<Field>,
     malformed_line: Option<u32>,
-    /// The end of the head and of the message, once the head is whole.
-    ends: Option<(usize, usize)>,
+    ends: Option<Ends>,
 }
 
-enum Step {
-    More,
-    Whole { head: usize, message: usize },
-    Lost(FramingError),
+/// The ends of the head and of the message, once the head is whole.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    head: usize,
+    message: usize,
 }
 
 impl Scan {
-    /// Looks at what is new in `message`, which may be empty.
-    fn advance(&mut self, message: &[u8], limits: &Limits) -> Step {
-        let (head, end) = match self.ends {
-            Some(ends) => ends,
-            None => match self.head(message, limits) {
-                Ok(Some(ends)) => *self.ends.insert(ends),
-                Ok(None) => return Step::More,
-                Err(error) => return Step::Lost(error),
-            },
-        };
-        if message.len() < end {
-            Step::More
-        } else {
-            Step::Whole { head, message: end }
+    /// Looks at what is new in `message`, which may be empty; returns its ends when it is whole.
+    fn advance(&mut self, message: &[u8], limits: &Limits) -> Result<Option<Ends>, FramingError> {
+        if self.ends.is_none() {
+            self.read_lines(message, limits)?;
         }
+        Ok(self.ends.filter(|ends| ends.message <= message.len()))
     }
 
     /// Finds the lines of the head, up to the empty one.
-    fn head(
-        &mut self,
-        message: &[u8],
-        limits: &Limits,
-    ) -> Result<Option<(usize, usize)>, FramingError> {
-        let too_large = FramingError::Head {
-            limit: limits.head_bytes,
-        };
-        while let Some(found) = memchr::memchr2(b'\r', b'\n', &message[self.at..]) {
-            let end = self.at + found;
-            if message[end] == b'\n' {
-                return Err(FramingError::LineEnd);
-            }
-            match message.get(end + 1) {
-                None => {
-                    self.at = end;
-                    return if end >= limits.head_bytes {
-                        Err(too_large)
-                    } else {
-                        Ok(None)
-                    };
+    fn read_lines(&mut self, message: &[u8], limits: &Limits) -> Result<(), FramingError> {
+        while let Some(length) = memchr::memchr2(b'\r', b'\n', &message[self.at..]) {
+            let end = self.at + length;
+            match &message[end..] {
+                [b'\r', b'\n', ..] => {}
+                [b'\r'] if end < limits.head_bytes => {
+                    self.at = end; // its LF is still to come
+                    return Ok(());
                 }
-                Some(b'\n') => {}
-                Some(_) => return Err(FramingError::LineEnd),
+                [b'\r'] => {
+                    return Err(FramingError::Head {
+                        limit: limits.head_bytes,
+                    });
+                }
+                _ => return Err(FramingError::LineEnd),
             }
-            if end + 2 > limits.head_bytes {
-                return Err(too_large);
+            let next = end + 2;
+            if next > limits.head_bytes {
+                return Err(FramingError::Head {
+                    limit: limits.head_bytes,
+                });
             }
             if end == self.line {
                 let length = self.content_length(message, limits)?;
-                self.line = end + 2;
-                return Ok(Some((end + 2, end + 2 + length)));
+                self.ends = Some(Ends {
+                    head: next,
+                    message: next + length,
+                });
+                (self.at, self.line) = (next, next);
+                return Ok(());
             }
-            self.lines += 1;
-            if self.lines > limits.head_lines {
+            if self.lines == limits.head_lines {
                 return Err(FramingError::Lines {
                     limit: limits.head_lines,
                 });
             }
-            self.line(message, end);
-            self.line = end + 2;
-            self.at = end + 2;
+            self.lines += 1;
+            self.index(message, end);
+            (self.at, self.line) = (next, next);
         }
         self.at = message.len();
         if self.at > limits.head_bytes {
-            Err(too_large)
+            Err(FramingError::Head {
+                limit: limits.head_bytes,
+            })
         } else {
-            Ok(None)
+            Ok(())
         }
     }
 
     /// Takes the line `message[self.line..end]` to the index.
-    fn line(&mut self, message: &[u8], end: usize) {
+    fn index(&mut self, message: &[u8], end: usize) {
         let continues = matches!(message[self.line], b' ' | b'\t');
         if self.lines == 1 {
             self.start_line = end as u32;
-            self.fields.reserve(USUAL_FIELDS);
+            self.fields = Vec::with_capacity(USUAL_FIELDS);
         } else if !continues && let Some(field) = Field::read(message, self.line, end) {
             self.fields.push(field);
         } else if continues
             && self.malformed_line.is_none()
             && let Some(field) = self.fields.last_mut()
         {
-            field.fold(end);
+            field.fold(&message[..end]);
         } else {
             self.malformed_line.get_or_insert(self.lines as u32);
         }
@@ -345,12 +320,13 @@ impl Scan {
         Ok(length as usize)
     }
 
-    /// The message that was found, in memory of its own, and a fresh start.
-    fn take(&mut self, head: &[u8], body: &[u8]) -> Message {
+    /// The message that was found in `bytes`, and a fresh start.
+    fn take(&mut self, bytes: Bytes, head: usize) -> Message {
         let scan = std::mem::take(self);
         Message {
-            head: head.into(),
-            body: Bytes::copy_from_slice(body),
+            body: bytes.slice(head..),
+            bytes,
+            head_end: head as u32,
             fields: scan.fields,
             start_line: scan.start_line,
             malformed_line: scan.malformed_line,

@@ -1,6 +1,6 @@
 //! Where one header field stands in a head, and which it is.
 
-use crate::lex;
+use crate::lex::{self, LWS, Span, TOKEN};
 
 /// The header fields that this crate reads itself. Everything else is carried, and found by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,13 @@ impl Known {
 }
 
 impl Known {
-    /// The name, where such a header may stand only once.
-    pub(crate) fn single(self) -> Option<&'static str> {
+    /// Whether such a header may stand only once.
+    pub(crate) fn is_single(self) -> bool {
+        self.name().is_some()
+    }
+
+    /// The name of a header that may stand only once.
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Known::From => Some("From"),
             Known::To => Some("To"),
@@ -80,46 +85,148 @@ pub(crate) struct Field {
     pub(crate) known: Known,
     /// The value goes over more than one line.
     pub(crate) folded: bool,
-    name: u32,
-    name_end: u32,
-    value: u32,
-    end: u32,
+    name: Span,
+    value: Span,
+}
+
+/// A name and its colon as one number, to compare without case at once.
+struct Pattern {
+    name: u128,
+    /// The bit that tells the cases apart, for letters.
+    case: u128,
+    mask: u128,
+    colon: usize,
+    known: Known,
+}
+
+impl Pattern {
+    const fn new(name: &[u8], known: Known) -> Pattern {
+        let mut pattern = Pattern {
+            name: 0,
+            case: 0,
+            mask: 0,
+            colon: name.len() - 1,
+            known,
+        };
+        let mut at = 0;
+        while at < name.len() {
+            let bits = 8 * at;
+            pattern.name |= (name[at] as u128) << bits;
+            pattern.case |= if name[at].is_ascii_lowercase() {
+                0x20 << bits
+            } else {
+                0
+            };
+            pattern.mask |= 0xff << bits;
+            at += 1;
+        }
+        pattern
+    }
+
+    fn begins(&self, line: u128) -> bool {
+        (line | self.case) & self.mask == self.name
+    }
+}
+
+impl Known {
+    /// The names of the hot path, as nearly everyone writes them: long, and the colon right behind.
+    fn usual(line: &[u8; 16]) -> Option<&'static Pattern> {
+        const VIA: Pattern = Pattern::new(b"via:", Known::Via);
+        const FROM: Pattern = Pattern::new(b"from:", Known::From);
+        const TO: Pattern = Pattern::new(b"to:", Known::To);
+        const MAX_FORWARDS: Pattern = Pattern::new(b"max-forwards:", Known::MaxForwards);
+        const C: [Pattern; 4] = [
+            Pattern::new(b"call-id:", Known::CallId),
+            Pattern::new(b"cseq:", Known::CSeq),
+            Pattern::new(b"content-type:", Known::ContentType),
+            Pattern::new(b"content-length:", Known::ContentLength),
+        ];
+        let candidates: &'static [Pattern] = match line[0] {
+            b'v' | b'V' => &[VIA],
+            b'f' | b'F' => &[FROM],
+            b't' | b'T' => &[TO],
+            b'm' | b'M' => &[MAX_FORWARDS],
+            b'c' | b'C' => &C,
+            _ => return None,
+        };
+        let line = u128::from_le_bytes(*line);
+        candidates.iter().find(|pattern| pattern.begins(line))
+    }
 }
 
 impl Field {
     /// Reads the line `head[start..end]`; `None` when it is no header line.
     pub(crate) fn read(head: &[u8], start: usize, end: usize) -> Option<Field> {
-        let line = &head[..end];
-        let name_end = lex::skip_token(line, start);
-        let colon = skip_blanks(line, name_end);
+        // Sixteen bytes may reach into the next line, but no name goes over a line's end.
+        let begin = head.get(start..).and_then(|line| line.first_chunk());
+        let usual = begin.and_then(Known::usual);
+        match usual {
+            Some(pattern) => {
+                let name = Span::new(start, start + pattern.colon);
+                Some(Field::of(
+                    pattern.known,
+                    name,
+                    start + pattern.colon + 1,
+                    &head[..end],
+                ))
+            }
+            None => Field::read_unusual(&head[..end], start),
+        }
+    }
+
+    fn read_unusual(line: &[u8], start: usize) -> Option<Field> {
+        let name_end = lex::skip(line, start, TOKEN);
+        let colon = lex::skip_lws(line, name_end);
         if name_end == start || line.get(colon) != Some(&b':') {
             return None;
         }
-        let value = skip_blanks(line, colon + 1);
-        let value_end = value + trim_end(&line[value..]).len();
-        Some(Field {
-            known: Known::of(&head[start..name_end]),
-            folded: false,
-            name: start as u32,
-            name_end: name_end as u32,
-            value: value as u32,
-            end: value_end as u32,
-        })
+        let name = Span::new(start, name_end);
+        Some(Field::of(Known::of(name.of(line)), name, colon + 1, line))
     }
 
-    /// Takes the continuation line that ends at `end` to the value.
-    pub(crate) fn fold(&mut self, end: usize) {
-        self.folded = true;
-        self.end = end as u32;
+    /// A field whose value begins at `value`, or behind white space there, and ends with `line`.
+    fn of(known: Known, name: Span, value: usize, line: &[u8]) -> Field {
+        let start = lex::skip_lws(line, value);
+        let mut end = line.len();
+        while end > start && lex::is(line[end - 1], LWS) {
+            end -= 1;
+        }
+        Field {
+            known,
+            folded: false,
+            name,
+            value: Span::new(start, end),
+        }
+    }
+
+    /// Takes the continuation line that ends with `head` to the value.
+    pub(crate) fn fold(&mut self, head: &[u8]) {
+        let value = Field::of(self.known, self.name, self.value.start as usize, head).value;
+        *self = Field {
+            folded: true,
+            value,
+            ..*self
+        };
     }
 
     pub(crate) fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        &head[self.name as usize..self.name_end as usize]
+        self.name.of(head)
+    }
+
+    /// The whole line with its line end, where it may be sent back as it is: `Name: value`, in one line.
+    pub(crate) fn plain_line<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
+        let begin = self.name.start as usize;
+        let end = self.value.end as usize;
+        let plain = !self.folded
+            && self.name.end - self.name.start > 1
+            && self.value.start - self.name.end == 2;
+        head.get(begin..end + 2)
+            .filter(|line| plain && line.ends_with(b"\r\n"))
     }
 
     /// The value without white space around it; a folded one has its line ends inside.
     pub(crate) fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        let value = &head[self.value as usize..self.end as usize];
+        let value = self.value.of(head);
         if self.folded { lex::trim(value) } else { value }
     }
 }
@@ -149,20 +256,6 @@ pub(crate) fn long_name(compact: u8) -> Option<&'static str> {
         b'y' => "identity",
         _ => return None,
     })
-}
-
-fn skip_blanks(line: &[u8], mut at: usize) -> usize {
-    while matches!(line.get(at), Some(b' ' | b'\t')) {
-        at += 1;
-    }
-    at
-}
-
-fn trim_end(mut value: &[u8]) -> &[u8] {
-    while let [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 #[cfg(test)]

@@ -1,27 +1,24 @@
 //! What the head of a request says: its start line, the headers that identify it, and the first thing that is wrong.
 
 use crate::fault::Fault;
-use crate::field::Known;
-use crate::lex;
+use crate::field::{Field, Known};
+use crate::lex::{self, LWS, Span, TOKEN};
 use crate::message::Message;
 use crate::name_addr::{self, NameAddr};
-use crate::uri::{SipUri, SipUriError};
+use crate::uri::{self, SipUriError};
 use crate::via;
 
 /// Places in a [`Message`]: fields by their index. What is missing or cannot be read is `None` or empty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// The end of the method, which the start line begins with.
-    pub(crate) method: u32,
-    pub(crate) uri: (u32, u32),
-    pub(crate) via: Option<u32>,
+    method: u32,
+    uri: Span,
+    pub(crate) uri_layout: Result<uri::Layout, SipUriError>,
+    first: First,
     pub(crate) via_layout: Option<via::Layout>,
-    pub(crate) from: Option<u32>,
     pub(crate) from_layout: name_addr::Layout,
-    pub(crate) to: Option<u32>,
     pub(crate) to_layout: name_addr::Layout,
-    pub(crate) call_id: Option<u32>,
-    pub(crate) cseq: Option<u32>,
     pub(crate) cseq_number: u32,
     /// The length of the method at the end of CSeq.
     pub(crate) cseq_method: u32,
@@ -39,77 +36,89 @@ impl Head {
     /// Reads the head of `message`, and what is wrong with it. Syntax comes first, then the checks of RFC 3261 8.2 in
     /// their order.
     pub(crate) fn read(message: &Message) -> (Head, Option<Fault>) {
-        let mut head = Head::default();
+        let mut head = Head {
+            method: 0,
+            uri: Span::default(),
+            uri_layout: Err(SipUriError::Scheme),
+            first: First::of(message),
+            via_layout: None,
+            from_layout: name_addr::Layout::default(),
+            to_layout: name_addr::Layout::default(),
+            cseq_number: 0,
+            cseq_method: 0,
+            is_identified: false,
+        };
         let fault = head.read_syntax(message).or_else(|| head.inspect(message));
         (head, fault)
     }
 
     pub(crate) fn method<'a>(&self, message: &'a Message) -> &'a [u8] {
-        &message.head[..self.method as usize]
+        &message.head()[..self.method as usize]
     }
 
     pub(crate) fn uri<'a>(&self, message: &'a Message) -> &'a [u8] {
-        &message.head[self.uri.0 as usize..self.uri.1 as usize]
+        self.uri.of(message.head())
+    }
+
+    /// The first field of this kind.
+    pub(crate) fn field<'a>(&self, message: &'a Message, known: Known) -> Option<&'a Field> {
+        message.fields.get(self.first.get(known)?)
+    }
+
+    /// Its value.
+    pub(crate) fn value<'a>(&self, message: &'a Message, known: Known) -> Option<&'a [u8]> {
+        self.field(message, known)
+            .map(|field| field.value(message.head()))
     }
 
     /// What a request keeps on every way that it takes, besides CSeq: its From tag (RFC 2543: its From) and its Call-ID.
     pub(crate) fn identity<'a>(&self, message: &'a Message) -> (&'a [u8], &'a [u8]) {
-        let from = value(message, self.from).unwrap_or_default();
+        let from = self.value(message, Known::From).unwrap_or_default();
         let tag = NameAddr::new(from, self.from_layout).tag();
-        (
-            tag.unwrap_or(from),
-            value(message, self.call_id).unwrap_or_default(),
-        )
+        let call_id = self.value(message, Known::CallId).unwrap_or_default();
+        (tag.unwrap_or(from), call_id)
     }
 
     /// Reads all that can be read, however much is wrong, so that an answer can be made; returns the first fault.
     fn read_syntax(&mut self, message: &Message) -> Option<Fault> {
-        let mut fault = self.read_start_line(message.start_line()).err();
-        let mut note = |found: Result<(), Fault>| fault = fault.take().or(found.err());
+        let start_line = self.read_start_line(message.start_line());
+        let headers = [
+            ("Via", self.read_via(message)),
+            ("From", self.read_from(message)),
+            ("To", self.read_to(message)),
+            ("Call-ID", self.read_call_id(message)),
+            ("CSeq", self.read_cseq(message)),
+        ];
+        if let Err(fault) = start_line {
+            return Some(fault);
+        }
         if let Some(line) = message.malformed_line {
-            note(Err(Fault::new(
-                400,
-                format!("line {line} of the head is no header line"),
-            )));
+            let reason = format!("line {line} of the head is no header line");
+            return Some(Fault::new(400, reason));
         }
-        let first = First::of(message);
-        if let Some(name) = first.repeated {
-            note(Err(Fault::malformed(name, "more than one")));
+        if let Some(name) = self.first.repeated.name() {
+            return Some(Fault::malformed(name, "more than one"));
         }
-        (self.call_id, self.cseq) = (first.get(Known::CallId), first.get(Known::CSeq));
-        (self.from, self.to, self.via) = (
-            first.get(Known::From),
-            first.get(Known::To),
-            first.get(Known::Via),
-        );
-        note(
-            self.read_via(message)
-                .map_err(|what| Fault::malformed("Via", what)),
-        );
-        note(
-            self.read_from(message)
-                .map_err(|what| Fault::malformed("From", what)),
-        );
-        note(
-            self.read_to(message)
-                .map_err(|what| Fault::malformed("To", what)),
-        );
-        note(
-            self.read_call_id(message)
-                .map_err(|what| Fault::malformed("Call-ID", what)),
-        );
-        note(
-            self.read_cseq(message)
-                .map_err(|what| Fault::malformed("CSeq", what)),
-        );
-        self.is_identified = fault.is_none();
-        fault.or_else(|| read_max_forwards(message, &first).err())
+        for (name, read) in headers {
+            if let Err(what) = read {
+                return Some(Fault::malformed(name, what));
+            }
+        }
+        self.is_identified = true;
+        let max_forwards = self.value(message, Known::MaxForwards)?;
+        if lex::number(max_forwards, MAX_FORWARDS_MAX).is_some() {
+            return None; // 0 too: we are where it goes, RFC 3261 8.1.1.6
+        }
+        Some(Fault::malformed(
+            "Max-Forwards",
+            "expected a number up to 255",
+        ))
     }
 
     fn read_start_line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let malformed = |what| Err(Fault::malformed("start line", what));
-        self.method = lex::skip_token(line, 0) as u32;
-        let method = self.method as usize;
+        let method = lex::skip(line, 0, TOKEN);
+        self.method = method as u32;
         if method == 0 || line.get(method) != Some(&b' ') {
             return malformed("expected a method and one space");
         }
@@ -117,9 +126,9 @@ impl Head {
         let Some(length) = memchr::memchr(b' ', &line[uri..]) else {
             return malformed("expected method, Request-URI and SIP/2.0");
         };
-        self.uri = (uri as u32, (uri + length) as u32);
-        let (uri, version) = (&line[uri..uri + length], &line[uri + length + 1..]);
-        if uri.is_empty() || version.is_empty() || version.iter().any(|&byte| lex::is_lws(byte)) {
+        self.uri = Span::new(uri, uri + length);
+        let (uri, version) = (self.uri.of(line), &line[uri + length + 1..]);
+        if uri.is_empty() || version.is_empty() || lex::find(version, 0, LWS) < version.len() {
             return malformed(
                 "expected single spaces, and none inside the Request-URI or at the end",
             );
@@ -127,59 +136,61 @@ impl Head {
         if uri[0] == b'<' {
             return malformed("the Request-URI stands in angle brackets");
         }
+        self.uri_layout = uri::Layout::read(uri);
         if version.eq_ignore_ascii_case(b"SIP/2.0") {
             return Ok(());
         }
-        if version
-            .get(..4)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"))
-        {
-            return Err(Fault::new(505, "only SIP/2.0 is spoken here"));
+        match version.get(..4) {
+            Some(name) if name.eq_ignore_ascii_case(b"SIP/") => {
+                Err(Fault::new(505, "only SIP/2.0 is spoken here"))
+            }
+            _ => malformed("expected SIP/2.0 at its end"),
         }
-        malformed("expected SIP/2.0 at its end")
     }
 
     fn read_via(&mut self, message: &Message) -> Result<(), &'static str> {
-        let value = value(message, self.via)?;
+        let value = self.value(message, Known::Via).ok_or(MISSING)?;
         self.via_layout = Some(via::Layout::read(value)?);
         Ok(())
     }
 
     fn read_from(&mut self, message: &Message) -> Result<(), &'static str> {
-        self.from_layout = name_addr::Layout::read(value(message, self.from)?)?;
+        let value = self.value(message, Known::From).ok_or(MISSING)?;
+        self.from_layout = name_addr::Layout::read(value)?;
         Ok(())
     }
 
     fn read_to(&mut self, message: &Message) -> Result<(), &'static str> {
-        self.to_layout = name_addr::Layout::read(value(message, self.to)?)?;
+        let value = self.value(message, Known::To).ok_or(MISSING)?;
+        self.to_layout = name_addr::Layout::read(value)?;
         Ok(())
     }
 
     fn read_call_id(&self, message: &Message) -> Result<(), &'static str> {
-        let call_id = value(message, self.call_id)?;
+        let call_id = self.value(message, Known::CallId).ok_or(MISSING)?;
         if call_id.is_empty() {
             return Err("empty");
         }
-        if call_id.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        // No early end: so the compiler looks at many bytes at once.
+        let is_blank = |found, &byte: &u8| found | (byte <= b' ') | (byte == 0x7f);
+        if call_id.iter().fold(false, is_blank) {
             return Err("white space or a control character inside");
         }
         Ok(())
     }
 
     fn read_cseq(&mut self, message: &Message) -> Result<(), &'static str> {
-        let value = value(message, self.cseq)?;
-        let digits = value
-            .iter()
-            .position(|&byte| lex::is_lws(byte))
-            .ok_or("expected a number and a method")?;
-        let number =
-            lex::number(&value[..digits], CSEQ_MAX).ok_or("expected a number below 2^31")?;
+        const EXPECTED: &str = "expected a number below 2^31 and a method";
+        let value = self.value(message, Known::CSeq).ok_or(MISSING)?;
+        let digits = lex::find(value, 0, LWS);
+        let number = lex::number(&value[..digits], CSEQ_MAX).ok_or(EXPECTED)?;
         let method = &value[lex::skip_lws(value, digits)..];
-        if !lex::is_token(method) {
-            return Err("expected a number and a method");
-        }
         if method != self.method(message) {
-            return Err("its method is not that of the start line");
+            return Err(if lex::is_token(method) {
+                "its method is not that of the start line"
+            } else {
+                EXPECTED
+            });
         }
         (self.cseq_number, self.cseq_method) = (number, method.len() as u32);
         Ok(())
@@ -187,17 +198,19 @@ impl Head {
 
     /// The checks of RFC 3261 8.2 on a request whose syntax is right.
     fn inspect(&self, message: &Message) -> Option<Fault> {
-        let uri = SipUri::parse(self.uri(message));
-        if let Err(SipUriError::Malformed(what)) = uri {
-            return Some(Fault::malformed("Request-URI", what));
-        }
-        if uri.is_ok_and(|uri| uri.headers().is_some()) {
-            return Some(Fault::malformed("Request-URI", "headers behind a ?"));
+        match self.uri_layout {
+            Err(SipUriError::Malformed(what)) => {
+                return Some(Fault::malformed("Request-URI", what));
+            }
+            Ok(uri) if uri.has_headers() => {
+                return Some(Fault::malformed("Request-URI", "headers behind a ?"));
+            }
+            _ => {}
         }
         if !matches!(self.method(message), b"MESSAGE" | b"OPTIONS") {
             return Some(Fault::method());
         }
-        if uri.is_err() {
+        if self.uri_layout.is_err() {
             return Some(Fault::new(
                 416,
                 "Request-URI: expected the scheme sip or sips",
@@ -209,46 +222,27 @@ impl Head {
                 "To: the tag names a dialog, and there are none here",
             ));
         }
-        if message.known(Known::Require).next().is_some() {
-            let lines = message
-                .known(Known::Require)
-                .map(|field| field.value(&message.head));
-            return Some(Fault::extension(lines));
+        if self.first.get(Known::Require).is_some() {
+            return Some(Fault::extension(message.values(Known::Require)));
         }
-        let mut encodings = message
-            .known(Known::ContentEncoding)
-            .map(|field| field.value(&message.head));
+        self.first.get(Known::ContentEncoding)?;
         let is_foreign =
-            |encoding: &[u8]| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity");
-        encodings.any(is_foreign).then(Fault::encoding)
+            |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+        message
+            .values(Known::ContentEncoding)
+            .any(is_foreign)
+            .then(Fault::encoding)
     }
 }
 
-fn read_max_forwards(message: &Message, first: &First) -> Result<(), Fault> {
-    let Some(index) = first.get(Known::MaxForwards) else {
-        return Ok(());
-    };
-    let value = message.fields[index as usize].value(&message.head);
-    match lex::number(value, MAX_FORWARDS_MAX) {
-        Some(_) => Ok(()), // 0 too: we are where it goes, RFC 3261 8.1.1.6
-        None => Err(Fault::malformed(
-            "Max-Forwards",
-            "expected a number up to 255",
-        )),
-    }
-}
+const MISSING: &str = "missing";
 
-fn value(message: &Message, field: Option<u32>) -> Result<&[u8], &'static str> {
-    field
-        .map(|index| message.fields[index as usize].value(&message.head))
-        .ok_or("missing")
-}
-
-/// The first field of each kind.
+/// Where the first field of each kind stands.
+#[derive(Clone, Copy, Debug)]
 struct First {
     at: [u32; Known::Other as usize + 1],
     /// A header that may stand only once and stands more than once.
-    repeated: Option<&'static str>,
+    repeated: Known,
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -257,21 +251,21 @@ impl First {
     fn of(message: &Message) -> First {
         let mut first = First {
             at: [NOWHERE; Known::Other as usize + 1],
-            repeated: None,
+            repeated: Known::Other,
         };
         for (index, field) in message.fields.iter().enumerate() {
             let at = &mut first.at[field.known as usize];
             if *at == NOWHERE {
                 *at = index as u32;
-            } else if let Some(name) = field.known.single() {
-                first.repeated.get_or_insert(name);
+            } else if field.known.is_single() {
+                first.repeated = field.known;
             }
         }
         first
     }
 
-    fn get(&self, known: Known) -> Option<u32> {
+    fn get(&self, known: Known) -> Option<usize> {
         let at = self.at[known as usize];
-        (at != NOWHERE).then_some(at)
+        (at != NOWHERE).then_some(at as usize)
     }
 }

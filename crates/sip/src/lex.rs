@@ -2,65 +2,146 @@
 //!
 //! Works on header values whose line ends the decoder has checked: a CR or LF in them is folding.
 
+/// A place in the head of a message, from its `start` up to before its `end`. Heads are bounded far below 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// The bytes at this place.
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+}
+
 /// The characters of a `token`: alphanumeric and ``-.!%*_+`'~``.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+pub(crate) const TOKEN: u8 = 1;
+/// Linear white space, folding included.
+pub(crate) const LWS: u8 = 2;
+/// The characters of a host name or IPv4 address, and `_`.
+pub(crate) const HOST: u8 = 4;
+/// What ends a parameter value that is not quoted.
+pub(crate) const VALUE_END: u8 = 8;
+/// What ends a URI in or without angle brackets, or must not be in it.
+pub(crate) const URI_END: u8 = 16;
+/// What ends a display name, or shows that it is none.
+pub(crate) const NAME_END: u8 = 32;
+/// What a SIP URI never holds unescaped, and the `@` that it holds once.
+pub(crate) const URI_STOP: u8 = 64;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
     let mut byte = 0;
-    while byte < 128 {
+    while byte < 256 {
         let character = byte as u8;
-        table[byte] = character.is_ascii_alphanumeric()
-            || matches!(
-                character,
-                b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
-            );
+        let alphanumeric = character.is_ascii_alphanumeric();
+        let mark = matches!(
+            character,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        );
+        let blank = matches!(character, b' ' | b'\t' | b'\r' | b'\n');
+        let bracket = matches!(character, b'<' | b'>' | b'"');
+        let mut class = 0;
+        if alphanumeric || mark {
+            class |= TOKEN;
+        }
+        if blank {
+            class |= LWS;
+        }
+        if alphanumeric || matches!(character, b'-' | b'.' | b'_') {
+            class |= HOST;
+        }
+        if blank || bracket || matches!(character, b';' | b',') {
+            class |= VALUE_END;
+        }
+        if blank || bracket || matches!(character, b';' | b',' | b'?') {
+            class |= URI_END;
+        }
+        if bracket || matches!(character, b':' | b';' | b'@' | b'?' | b',') {
+            class |= NAME_END;
+        }
+        if character <= b' ' || bracket || matches!(character, b'@' | 0x7f) {
+            class |= URI_STOP;
+        }
+        classes[byte] = class;
         byte += 1;
     }
-    table
+    classes
 };
 
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    TOKEN[usize::from(byte)]
+/// Whether `byte` is of one of these classes.
+pub(crate) fn is(byte: u8, classes: u8) -> bool {
+    CLASSES[usize::from(byte)] & classes != 0
+}
+
+/// The first place at or after `at` whose byte is not of this class.
+pub(crate) fn skip(bytes: &[u8], mut at: usize, class: u8) -> usize {
+    while let Some(four) = four(bytes, at)
+        && four
+            .iter()
+            .fold(class, |all, &byte| all & CLASSES[usize::from(byte)])
+            != 0
+    {
+        at += 4;
+    }
+    while at < bytes.len() && is(bytes[at], class) {
+        at += 1;
+    }
+    at
+}
+
+/// The first place at or after `at` whose byte is of this class.
+pub(crate) fn find(bytes: &[u8], mut at: usize, class: u8) -> usize {
+    while let Some(four) = four(bytes, at)
+        && four
+            .iter()
+            .fold(0, |any, &byte| any | CLASSES[usize::from(byte)])
+            & class
+            == 0
+    {
+        at += 4;
+    }
+    while at < bytes.len() && !is(bytes[at], class) {
+        at += 1;
+    }
+    at
+}
+
+/// Four bytes are looked at for one branch: that costs more than the look, and most runs are longer.
+fn four(bytes: &[u8], at: usize) -> Option<&[u8; 4]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+/// The first place at or after `at` that is no white space: nearly always this one or the next.
+pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() && is(bytes[at], LWS) {
+        at += 1;
+    }
+    at
 }
 
 /// Whether `bytes` is one `token`.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
-}
-
-/// Linear white space, folding included.
-pub(crate) fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-/// The first place at or after `at` that is no white space.
-pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && is_lws(bytes[at]) {
-        at += 1;
-    }
-    at
-}
-
-/// The first place at or after `at` that is no token character.
-pub(crate) fn skip_token(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && is_token_byte(bytes[at]) {
-        at += 1;
-    }
-    at
+    !bytes.is_empty() && skip(bytes, 0, TOKEN) == bytes.len()
 }
 
 /// `bytes` without white space at its ends.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = bytes
-        && is_lws(*first)
-    {
-        bytes = rest;
-    }
-    while let [rest @ .., last] = bytes
-        && is_lws(*last)
-    {
-        bytes = rest;
-    }
-    bytes
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    let start = skip_lws(bytes, 0);
+    let end = bytes
+        .iter()
+        .rposition(|&byte| !is(byte, LWS))
+        .map_or(start, |last| last + 1);
+    &bytes[start..end]
 }
 
 /// The place after the closing quote of the quoted string that opens at `at`; `None` when it never closes.
@@ -69,10 +150,10 @@ pub(crate) fn skip_quoted(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         let found = at + memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        match bytes[found] {
-            b'"' => return Some(found + 1),
-            _ => at = found + 2, // a quoted pair: the next byte is itself, whatever it is
+        if bytes[found] == b'"' {
+            return Some(found + 1);
         }
+        at = found + 2; // a quoted pair: the next byte is itself, whatever it is
     }
 }
 
@@ -130,8 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn runs_end_at_the_same_place_however_long_they_are() {
+        for length in 0..20 {
+            let run = [vec![b'a'; length], b";b".to_vec()].concat();
+            assert_eq!(find(&run, 0, VALUE_END), length);
+            assert_eq!(skip(&run, 0, TOKEN), length);
+            assert_eq!(find(&run[..length], 0, VALUE_END), length);
+        }
+    }
+
+    #[test]
     fn folding_is_white_space() {
         assert_eq!(trim(b" \r\n\t a b \r\n "), b"a b");
         assert_eq!(trim(b" \r\n "), b"");
+        assert_eq!(trim(b""), b"");
     }
 }

@@ -7,7 +7,9 @@ use crate::field::{self, Field, Known};
 /// One message as it was framed. Whether it makes sense is another question ([`Request`](crate::Request)).
 #[derive(Clone)]
 pub struct Message {
-    pub(crate) head: Box<[u8]>,
+    /// Head and body.
+    pub(crate) bytes: Bytes,
+    pub(crate) head_end: u32,
     pub(crate) body: Bytes,
     pub(crate) fields: Vec<Field>,
     /// The end of the start line.
@@ -17,9 +19,14 @@ pub struct Message {
 }
 
 impl Message {
+    /// Start line and header lines, with the empty line at their end.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.bytes[..self.head_end as usize]
+    }
+
     /// The start line without its line end.
     pub fn start_line(&self) -> &[u8] {
-        &self.head[..self.start_line as usize]
+        &self.bytes[..self.start_line as usize]
     }
 
     /// Whether this is a response: its start line begins with the version.
@@ -48,8 +55,8 @@ impl Message {
         };
         self.fields
             .iter()
-            .filter(move |field| is_this(field.name(&self.head)))
-            .map(|field| field.value(&self.head))
+            .filter(move |field| is_this(field.name(self.head())))
+            .map(|field| field.value(self.head()))
     }
 
     /// The body: as many bytes as Content-Length said.
@@ -57,8 +64,14 @@ impl Message {
         &self.body
     }
 
+    /// The fields of one kind, in order.
     pub(crate) fn known(&self, known: Known) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(move |field| field.known == known)
+    }
+
+    /// The values of the fields of one kind, in order.
+    pub(crate) fn values(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        self.known(known).map(|field| field.value(self.head()))
     }
 }
 
@@ -66,7 +79,7 @@ impl std::fmt::Debug for Message {
     /// Sizes only: heads and bodies hold what is nobody's business.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Message")
-            .field("head_bytes", &self.head.len())
+            .field("head_bytes", &self.head_end)
             .field("fields", &self.fields.len())
             .field("body_bytes", &self.body.len())
             .finish()

@@ -1,6 +1,6 @@
 //! `"Display" <uri>;param` and `uri;param`: the value of From and To, RFC 3261 20.10.
 
-use crate::lex;
+use crate::lex::{self, NAME_END, Span, URI_END};
 use crate::params::{self, Next, Param, Params};
 use crate::uri::{SipUri, SipUriError};
 
@@ -55,18 +55,18 @@ impl<'a> NameAddr<'a> {
         )
     }
 
-    fn part(&self, (start, end): (u32, u32)) -> &'a [u8] {
-        &self.value[start as usize..end as usize]
+    fn part(&self, span: Span) -> &'a [u8] {
+        span.of(self.value)
     }
 }
 
 /// Where the parts of a name-addr stand in its value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
-    display: (u32, u32),
-    uri: (u32, u32),
+    display: Span,
+    uri: Span,
     params: u32,
-    tag: Option<(u32, u32)>,
+    tag: Option<Span>,
 }
 
 impl Layout {
@@ -75,26 +75,20 @@ impl Layout {
     }
 
     pub(crate) fn read(value: &[u8]) -> Result<Layout, &'static str> {
-        let start = lex::skip_lws(value, 0);
-        let (display, open) = display(value, start)?;
-        let (uri, after) = match open {
-            Some(open) => bracketed(value, open)?,
-            None => bare(value, start)?,
-        };
+        let (display, uri, params) = read_address(value)?;
         let mut layout = Layout {
-            display: narrow(display),
-            uri: narrow(uri),
-            params: after as u32,
+            display,
+            uri,
+            params: params as u32,
             tag: None,
         };
-        let mut at = after;
+        let mut at = params;
         loop {
             match params::next(value, at) {
                 Next::Param(place) => {
                     at = place.end;
-                    let is_tag = value[place.name.0..place.name.1].eq_ignore_ascii_case(b"tag");
-                    if is_tag && layout.tag.is_none() {
-                        layout.tag = Some(narrow(place.value.ok_or("a tag without value")?));
+                    if layout.tag.is_none() && place.name.of(value).eq_ignore_ascii_case(b"tag") {
+                        layout.tag = Some(place.value.ok_or("a tag without value")?);
                     }
                 }
                 Next::End(end) if end == value.len() => return Ok(layout),
@@ -107,67 +101,54 @@ impl Layout {
     }
 }
 
-/// The display name from `start`, and the place of the `<` behind it, if there is one.
-fn display(value: &[u8], start: usize) -> Result<((usize, usize), Option<usize>), &'static str> {
+/// The display name, the URI, and the place of what follows.
+fn read_address(value: &[u8]) -> Result<(Span, Span, usize), &'static str> {
+    let start = lex::skip_lws(value, 0);
     if value.get(start) == Some(&b'"') {
         let end =
             lex::skip_quoted(value, start).ok_or("a display name whose quote is never closed")?;
         let open = lex::skip_lws(value, end);
-        if value.get(open) != Some(&b'<') {
-            return Err("no < behind the display name");
-        }
-        return Ok(((start, end), Some(open)));
+        return match value.get(open) {
+            Some(b'<') => bracketed(value, Span::new(start, end), open),
+            _ => Err("no < behind the display name"),
+        };
     }
-    let mut at = start;
-    while at < value.len() {
-        match value[at] {
-            b'<' => {
-                return Ok((
-                    (start, start + lex::trim(&value[start..at]).len()),
-                    Some(at),
-                ));
-            }
-            // What a token cannot hold: either this is a bare URI, or a name that should stand in quotes.
-            b':' | b';' | b'@' | b'?' => return Ok(((start, start), None)),
-            b',' | b'"' | b'>' => return Err("a display name that should stand in quotes"),
-            _ => at += 1,
+    let end = lex::find(value, start, NAME_END);
+    match value.get(end) {
+        Some(b'<') => {
+            let name = lex::trim(&value[start..end]);
+            bracketed(value, Span::new(start, start + name.len()), end)
         }
+        Some(b',' | b'"' | b'>') => Err("a display name that should stand in quotes"),
+        _ => bare(value, start),
     }
-    Ok(((start, start), None))
 }
 
-/// The URI between the `<` at `open` and its `>`, and the place behind it.
-fn bracketed(value: &[u8], open: usize) -> Result<((usize, usize), usize), &'static str> {
+/// An address whose URI stands between the `<` at `open` and a `>`.
+fn bracketed(
+    value: &[u8],
+    display: Span,
+    open: usize,
+) -> Result<(Span, Span, usize), &'static str> {
     let start = open + 1;
-    let mut end = start;
-    while end < value.len() {
-        match value[end] {
-            b'>' => return Ok(((start, end), end + 1)),
-            b'<' => return Err("a < inside the angle brackets"),
-            byte if lex::is_lws(byte) => return Err("white space inside the angle brackets"),
-            _ => end += 1,
-        }
+    let mut end = lex::find(value, start, URI_END);
+    while let Some(b';' | b',' | b'?') = value.get(end) {
+        end = lex::find(value, end + 1, URI_END);
     }
-    Err("a < without its >")
+    match value.get(end) {
+        Some(b'>') => Ok((display, Span::new(start, end), end + 1)),
+        Some(_) => Err("white space, a quote or a second < inside the angle brackets"),
+        None => Err("a < without its >"),
+    }
 }
 
-/// The URI without angle brackets at `start`: its parameters belong to the header, and it has no `,` or `?`.
-fn bare(value: &[u8], start: usize) -> Result<((usize, usize), usize), &'static str> {
-    let mut end = start;
-    while end < value.len() {
-        match value[end] {
-            b';' => break,
-            b',' => return Err("more than one address, or a comma outside angle brackets"),
-            b'?' => return Err("URI headers outside angle brackets"),
-            b'<' | b'>' | b'"' => return Err("an angle bracket or quote out of place"),
-            byte if lex::is_lws(byte) => break,
-            _ => end += 1,
-        }
+/// An address without angle brackets: what looks like URI parameters belongs to the header, and there is no `,` or `?`.
+fn bare(value: &[u8], start: usize) -> Result<(Span, Span, usize), &'static str> {
+    let end = lex::find(value, start, URI_END);
+    match value.get(end) {
+        Some(b',') => Err("more than one address, or a comma outside angle brackets"),
+        Some(b'?') => Err("URI headers outside angle brackets"),
+        Some(b'<' | b'>' | b'"') => Err("an angle bracket or quote out of place"),
+        _ => Ok((Span::new(start, start), Span::new(start, end), end)),
     }
-    Ok(((start, end), end))
-}
-
-/// A value is part of a head, and heads are bounded far below 4 GiB.
-fn narrow((start, end): (usize, usize)) -> (u32, u32) {
-    (start as u32, end as u32)
 }

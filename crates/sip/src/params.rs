@@ -1,6 +1,6 @@
 //! `;name=value` lists behind header values and inside URIs.
 
-use crate::lex;
+use crate::lex::{self, Span, TOKEN, VALUE_END};
 
 /// One parameter. Names are compared without case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl<'a> Iterator for Params<'a> {
             Next::Param(place) => {
                 self.at = place.end;
                 Some(Param {
-                    name: &self.bytes[place.name.0..place.name.1],
-                    value: place.value.map(|(start, end)| &self.bytes[start..end]),
+                    name: place.name.of(self.bytes),
+                    value: place.value.map(|value| value.of(self.bytes)),
                 })
             }
             Next::End(_) | Next::Malformed => None,
@@ -56,8 +56,8 @@ impl<'a> Iterator for Params<'a> {
 
 /// Where a parameter stands.
 pub(crate) struct Place {
-    pub(crate) name: (usize, usize),
-    pub(crate) value: Option<(usize, usize)>,
+    pub(crate) name: Span,
+    pub(crate) value: Option<Span>,
     /// Where the next one is looked for.
     pub(crate) end: usize,
 }
@@ -76,43 +76,33 @@ pub(crate) fn next(bytes: &[u8], at: usize) -> Next {
         return Next::End(semicolon);
     }
     let start = lex::skip_lws(bytes, semicolon + 1);
-    let end = lex::skip_token(bytes, start);
+    let end = lex::skip(bytes, start, TOKEN);
     if end == start {
         return Next::Malformed;
     }
+    let name = Span::new(start, end);
     let equals = lex::skip_lws(bytes, end);
     if bytes.get(equals) != Some(&b'=') {
         return Next::Param(Place {
-            name: (start, end),
+            name,
             value: None,
             end,
         });
     }
-    let value_start = lex::skip_lws(bytes, equals + 1);
-    let Some(value_end) = skip_value(bytes, value_start) else {
-        return Next::Malformed;
+    let start = lex::skip_lws(bytes, equals + 1);
+    // A quoted string, or anything up to a separator: a token, a host, an IPv6 address, `user:epid:…`.
+    let end = match bytes.get(start) {
+        Some(b'"') => lex::skip_quoted(bytes, start),
+        _ => Some(lex::find(bytes, start, VALUE_END)).filter(|end| *end > start),
     };
-    Next::Param(Place {
-        name: (start, end),
-        value: Some((value_start, value_end)),
-        end: value_end,
-    })
-}
-
-/// The end of the value at `at`: a quoted string, or anything up to a separator (a token, a host, an IPv6 address,
-/// `user:epid:…`). `None` where there is nothing.
-fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes.get(at) == Some(&b'"') {
-        return lex::skip_quoted(bytes, at);
+    match end {
+        Some(end) => Next::Param(Place {
+            name,
+            value: Some(Span::new(start, end)),
+            end,
+        }),
+        None => Next::Malformed,
     }
-    let mut end = at;
-    while end < bytes.len()
-        && !matches!(bytes[end], b';' | b',' | b'"' | b'<' | b'>')
-        && !lex::is_lws(bytes[end])
-    {
-        end += 1;
-    }
-    (end > at).then_some(end)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::fault::Fault;
-use crate::field::Known;
+use crate::field::{Field, Known};
 use crate::head::Head;
 use crate::message::Message;
 use crate::name_addr::NameAddr;
@@ -71,7 +71,10 @@ impl Request {
 
     /// The Request-URI read as a SIP URI.
     pub fn request_uri(&self) -> Result<SipUri<'_>, SipUriError> {
-        SipUri::parse(self.uri())
+        self.0
+            .head
+            .uri_layout
+            .map(|layout| SipUri::new(self.uri(), layout))
     }
 
     /// Who it says it is from. TLS decides whether that is believed.
@@ -108,7 +111,7 @@ impl Request {
 
     /// The topmost Via: the hop that sent it to us. `None` where a faulty request has none.
     pub fn via(&self) -> Option<Via<'_>> {
-        self.top_via().map(|(line, layout)| Via::new(line, layout))
+        Some(Via::new(self.value(Known::Via)?, self.0.head.via_layout?))
     }
 
     /// The value of the first header of this name, long or compact, in any case. A folded value has its line ends inside.
@@ -128,11 +131,7 @@ impl Request {
 
     /// The Content-Type, as it came.
     pub fn content_type(&self) -> Option<&[u8]> {
-        let message = &self.0.message;
-        message
-            .known(Known::ContentType)
-            .next()
-            .map(|field| field.value(&message.head))
+        self.value(Known::ContentType)
     }
 
     /// The first thing that is wrong with it.
@@ -162,33 +161,33 @@ impl Request {
         }
     }
 
-    pub(crate) fn via_lines(&self) -> impl Iterator<Item = &[u8]> {
-        let message = &self.0.message;
-        message
-            .known(Known::Via)
-            .map(|field| field.value(&message.head))
+    pub(crate) fn via_layout(&self) -> Option<via::Layout> {
+        self.0.head.via_layout
     }
 
-    pub(crate) fn top_via(&self) -> Option<(&[u8], via::Layout)> {
-        Some((self.value(Known::Via)?, self.0.head.via_layout?))
+    /// The host that the topmost Via names; empty where there is none.
+    pub(crate) fn via_host(&self) -> &[u8] {
+        self.via().map(|via| via.host()).unwrap_or_default()
     }
 
-    /// The value of one of the headers that identify it.
-    pub(crate) fn value(&self, known: Known) -> Option<&[u8]> {
-        let head = &self.0.head;
-        self.line(match known {
-            Known::Via => head.via,
-            Known::From => head.from,
-            Known::To => head.to,
-            Known::CallId => head.call_id,
-            Known::CSeq => head.cseq,
-            _ => None,
-        })
+    /// The first field of one kind.
+    pub(crate) fn field(&self, known: Known) -> Option<&Field> {
+        self.0.head.field(&self.0.message, known)
     }
 
-    fn line(&self, field: Option<u32>) -> Option<&[u8]> {
-        let message = &self.0.message;
-        field.map(|index| message.fields[index as usize].value(&message.head))
+    /// The fields of one kind, in order.
+    pub(crate) fn known(&self, known: Known) -> impl Iterator<Item = &Field> {
+        self.0.message.known(known)
+    }
+
+    /// What its fields point into.
+    pub(crate) fn head(&self) -> &[u8] {
+        self.0.message.head()
+    }
+
+    /// The value of the first header of one kind.
+    fn value(&self, known: Known) -> Option<&[u8]> {
+        self.0.head.value(&self.0.message, known)
     }
 }
 

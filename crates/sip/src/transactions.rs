@@ -47,12 +47,12 @@ impl Keys {
             return TransactionKey(hasher.finish());
         }
         let (from, call_id) = head.identity(message);
-        hasher.write(call_id);
-        hasher.write(from);
-        hasher.write(head.method(message));
         // The lengths keep the parts apart.
         hasher.write_u64((call_id.len() as u64) << 32 | u64::from(head.cseq_number));
         hasher.write_u64(from.len() as u64);
+        hasher.write(call_id);
+        hasher.write(from);
+        hasher.write(head.method(message));
         TransactionKey(hasher.finish())
     }
 
@@ -205,18 +205,20 @@ impl Transactions {
         );
     }
 
-    /// Takes out what waits for an answer under `key`.
-    pub(crate) fn take_pending(&mut self, key: TransactionKey) -> Option<Pending> {
-        match self.table.remove(&key)? {
+    /// What waits for an answer under `key`.
+    pub(crate) fn pending(&self, key: TransactionKey) -> Option<&Pending> {
+        match self.table.get(&key)? {
             Transaction::Pending(pending) => Some(pending),
-            answered @ Transaction::Answered(_) => {
-                self.table.insert(key, answered);
-                None
-            }
+            Transaction::Answered(_) => None,
         }
     }
 
-    pub(crate) fn remember(&mut self, key: TransactionKey, answer: Remembered, now: Instant) {
+    /// What waited under `key` has been answered, and this is kept of it; without, it is forgotten.
+    pub(crate) fn settle(&mut self, key: TransactionKey, answer: Option<Remembered>, now: Instant) {
+        let Some(answer) = answer else {
+            self.table.remove(&key);
+            return;
+        };
         self.answered_bytes += answer.bytes.len() + ENTRY_BYTES;
         self.answered
             .push_back((now + self.limits.transaction_life, key));

@@ -1,10 +1,8 @@
 //! One Via value: which hop sent this, RFC 3261 20.42.
 
-use std::net::IpAddr;
-
-use crate::lex;
+use crate::lex::{self, Span, TOKEN};
 use crate::params::{self, Next, Param, Params};
-use crate::uri::host_end;
+use crate::uri::{host_end, read_port};
 
 /// One via-parm of a Via line.
 #[derive(Clone, Copy, Debug)]
@@ -55,32 +53,41 @@ impl<'a> Via<'a> {
 
     /// The parameters, in order.
     pub fn params(&self) -> Params<'a> {
-        Params::new(self.part((self.layout.params, self.layout.end)))
+        Params::new(self.part(Span {
+            start: self.layout.params,
+            end: self.layout.end,
+        }))
     }
 
     /// The whole via-parm, as it came.
     pub fn as_bytes(&self) -> &'a [u8] {
-        self.part((0, self.layout.end))
+        self.part(Span {
+            start: 0,
+            end: self.layout.end,
+        })
     }
 
     /// The port as it came, with its colon.
     pub(crate) fn port_bytes(&self) -> &'a [u8] {
-        self.part((self.layout.host.1, self.layout.params))
+        self.part(Span {
+            start: self.layout.host.end,
+            end: self.layout.params,
+        })
     }
 
-    fn part(&self, (start, end): (u32, u32)) -> &'a [u8] {
-        &self.value[start as usize..end as usize]
+    fn part(&self, span: Span) -> &'a [u8] {
+        span.of(self.value)
     }
 }
 
 /// Where the parts of a via-parm stand in its line's value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
-    transport: (u32, u32),
-    host: (u32, u32),
+    transport: Span,
+    host: Span,
     port: Option<u16>,
     params: u32,
-    branch: Option<(u32, u32)>,
+    branch: Option<Span>,
     /// Where `=port` is to be filled in: behind an `rport` without value.
     pub(crate) rport: Option<u32>,
     pub(crate) received: bool,
@@ -90,38 +97,25 @@ pub(crate) struct Layout {
     end: u32,
 }
 
-impl Layout {
-    /// Whether sent-by in `value` is this address.
-    pub(crate) fn names(&self, value: &[u8], address: IpAddr) -> bool {
-        let host = &value[self.host.0 as usize..self.host.1 as usize];
-        let host = host
-            .strip_prefix(b"[")
-            .and_then(|host| host.strip_suffix(b"]"))
-            .unwrap_or(host);
-        std::str::from_utf8(host)
-            .ok()
-            .and_then(|host| host.parse::<IpAddr>().ok())
-            == Some(address)
-    }
+const PROTOCOL: &str = "expected SIP/2.0/transport and a host";
 
+impl Layout {
     pub(crate) fn read(value: &[u8]) -> Result<Layout, &'static str> {
-        let (protocol, at) = token(value, 0)?;
-        let (version, at) = token(value, slash(value, at)?)?;
-        if !value[protocol.0..protocol.1].eq_ignore_ascii_case(b"SIP")
-            || &value[version.0..version.1] != b"2.0"
-        {
-            return Err("the protocol is not SIP/2.0");
+        let at = match value.strip_prefix(b"SIP/2.0/") {
+            Some(_) => b"SIP/2.0/".len(),
+            None => read_protocol(value)?,
+        };
+        let transport = lex::skip_lws(value, at);
+        let transport = Span::new(transport, lex::skip(value, transport, TOKEN));
+        let host = lex::skip_lws(value, transport.end as usize);
+        if transport.start == transport.end || transport.end as usize == host {
+            return Err(PROTOCOL);
         }
-        let (transport, at) = token(value, slash(value, at)?)?;
-        let host_start = lex::skip_lws(value, at);
-        if host_start == at {
-            return Err("no white space between transport and host");
-        }
-        let host_end = host_start + host_end(&value[host_start..]).map_err(|_| "no host")?;
-        let (port, params) = port(value, host_end)?;
+        let host = Span::new(host, host_end(value, host).map_err(|_| "no host")?);
+        let (port, params) = port(value, host.end as usize)?;
         let mut layout = Layout {
-            transport: narrow(transport),
-            host: narrow((host_start, host_end)),
+            transport,
+            host,
             port,
             params: params as u32,
             ..Layout::default()
@@ -135,18 +129,17 @@ impl Layout {
             match params::next(value, at) {
                 Next::Param(place) => {
                     at = place.end;
-                    let name = &value[place.name.0..place.name.1];
+                    let name = place.name.of(value);
                     if name.eq_ignore_ascii_case(b"branch") {
-                        self.branch = self.branch.or(place.value.map(narrow));
+                        self.branch = self.branch.or(place.value);
                     } else if name.eq_ignore_ascii_case(b"rport") {
-                        self.rport = place.value.is_none().then_some(place.name.1 as u32);
+                        self.rport = place.value.is_none().then_some(place.name.end);
                     } else if name.eq_ignore_ascii_case(b"received") {
                         self.received = true;
                     }
                 }
-                Next::End(end) if end == value.len() || value[end] == b',' => {
-                    self.last = at as u32;
-                    self.end = end as u32;
+                Next::End(end) if value.get(end).is_none_or(|&byte| byte == b',') => {
+                    (self.last, self.end) = (at as u32, end as u32);
                     return Ok(());
                 }
                 Next::End(_) => return Err("something other than parameters behind the host"),
@@ -158,25 +151,19 @@ impl Layout {
     }
 }
 
-/// The token at `at`, white space before it skipped, and the place behind it.
-fn token(value: &[u8], at: usize) -> Result<((usize, usize), usize), &'static str> {
-    let start = lex::skip_lws(value, at);
-    let end = lex::skip_token(value, start);
-    if end == start {
-        Err("expected SIP/2.0/transport and a host")
-    } else {
-        Ok(((start, end), end))
+/// The place behind `SIP / 2.0 /`, which may hold white space.
+fn read_protocol(value: &[u8]) -> Result<usize, &'static str> {
+    let mut at = 0;
+    for expected in [&b"SIP"[..], b"2.0"] {
+        let start = lex::skip_lws(value, at);
+        let end = lex::skip(value, start, TOKEN);
+        let slash = lex::skip_lws(value, end);
+        if !value[start..end].eq_ignore_ascii_case(expected) || value.get(slash) != Some(&b'/') {
+            return Err(PROTOCOL);
+        }
+        at = slash + 1;
     }
-}
-
-/// The place behind the slash that comes next.
-fn slash(value: &[u8], at: usize) -> Result<usize, &'static str> {
-    let slash = lex::skip_lws(value, at);
-    if value.get(slash) == Some(&b'/') {
-        Ok(slash + 1)
-    } else {
-        Err("expected SIP/2.0/transport and a host")
-    }
+    Ok(at)
 }
 
 /// The `: port` that may stand at `at`, and the place behind it.
@@ -186,17 +173,6 @@ fn port(value: &[u8], at: usize) -> Result<(Option<u16>, usize), &'static str> {
         return Ok((None, at));
     }
     let start = lex::skip_lws(value, colon + 1);
-    let mut end = start;
-    while value.get(end).is_some_and(u8::is_ascii_digit) {
-        end += 1;
-    }
-    let port =
-        lex::number(&value[start..end], u16::MAX.into()).and_then(|port| u16::try_from(port).ok());
-    port.map(|port| (Some(port), end))
-        .ok_or("no port number after the colon")
-}
-
-/// A value is part of a head, and heads are bounded far below 4 GiB.
-fn narrow((start, end): (usize, usize)) -> (u32, u32) {
-    (start as u32, end as u32)
+    let (port, end) = read_port(value, start).ok_or("no port number after the colon")?;
+    Ok((Some(port), end))
 }
