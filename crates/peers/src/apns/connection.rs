@@ -85,7 +85,8 @@ pub(crate) async fn serve(
                         connection.raise_limit();
                     }
                 }
-                After::Close => return Ok(()),
+                After::Drop => return Ok(()),
+                After::Close => connection.control.close_after(0),
                 After::Freeze => connection.control.freeze(true),
             },
             Some(command) = commands.recv() => match command {
@@ -98,7 +99,7 @@ pub(crate) async fn serve(
                 }
             },
         }
-        connection.report_breaches();
+        connection.report_frames();
         if connection.finishing && exchanges.is_empty() {
             connection.control.close_after(connection.last.unwrap_or(0));
         }
@@ -139,6 +140,7 @@ impl Connection {
         let token = path.strip_prefix("/3/device/").unwrap_or_default();
         let answer = self.shared.answer(ApnsSeen {
             token,
+            headers: request.headers(),
             before,
             connection: self.number,
             before_on_connection,
@@ -146,6 +148,9 @@ impl Connection {
         if let Some(ApnsFault::GoAway(go_away)) = &answer.fault {
             self.go_away(go_away, stream, self.newest);
             if go_away.last_stream == LastStream::Before {
+                if go_away.then == Then::Close {
+                    self.control.close_after(0);
+                }
                 self.not_processed(request, respond);
                 return None;
             }
@@ -188,7 +193,12 @@ impl Connection {
         }
     }
 
-    fn report_breaches(&self) {
+    fn report_frames(&self) {
+        let pings = self.control.take_pings();
+        self.shared
+            .counters
+            .pings
+            .fetch_add(pings, Ordering::SeqCst);
         for breach in self.control.take_breaches() {
             self.shared.violation("", breach);
         }
@@ -206,8 +216,13 @@ struct Exchange {
 
 /// What the connection has to do when an exchange is over.
 enum After {
-    Answered { authenticated: bool },
+    Answered {
+        authenticated: bool,
+    },
+    /// Close with what has been written, the GOAWAY among it.
     Close,
+    /// Close as if the machine had gone.
+    Drop,
     Freeze,
 }
 
@@ -236,11 +251,11 @@ impl Exchange {
             }
         }
         match self.answer.fault.take() {
-            None => {}
             Some(ApnsFault::GoAway(go_away)) if go_away.then == Then::Close => {
                 return After::Close;
             }
-            Some(ApnsFault::Drop) => return After::Close,
+            None | Some(ApnsFault::GoAway(_)) => {}
+            Some(ApnsFault::Drop) => return After::Drop,
             Some(ApnsFault::StallConnection) => return After::Freeze,
             Some(ApnsFault::Reset(code)) => {
                 add(&shared.counters.resets);
@@ -317,6 +332,8 @@ impl Exchange {
         let counters = &self.shared.counters;
         add(if accepted {
             &counters.accepted
+        } else if self.answer.fault.is_some() {
+            &counters.faulted
         } else {
             &counters.refused
         });
@@ -475,18 +492,22 @@ impl Shared {
     fn check_bearer(&self, headers: &HeaderMap, breaches: &mut Vec<String>) -> Credential {
         let authorization = headers.get("authorization").map(HeaderValue::as_bytes);
         let now = Instant::now();
-        let mut good = self.good_bearer();
-        if let (Some((bearer, since)), Some(given)) = (good.as_ref(), authorization)
+        let mut bearers = self.bearers();
+        if let (Some((bearer, since)), Some(given)) = (&bearers.good, authorization)
             && bearer == given
             && now.duration_since(*since) < BEARER_REMEMBERED
         {
             return Credential::Good;
         }
-        let credential = self
-            .rules
-            .check_bearer(authorization, SystemTime::now(), breaches);
+        if authorization.is_some_and(|given| bearers.expired.contains(given)) {
+            return Credential::Bad(403, "ExpiredProviderToken");
+        }
+        let credential = (self.rules).check_bearer(authorization, SystemTime::now(), breaches);
         if let (Credential::Good, Some(given)) = (&credential, authorization) {
-            *good = Some((given.to_vec(), now));
+            bearers.good = Some((given.to_vec(), now));
+            if bearers.seen.insert(given.to_vec()) {
+                add(&self.counters.provider_tokens);
+            }
         }
         credential
     }

@@ -8,7 +8,7 @@ mod rules;
 mod script;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,7 +102,7 @@ impl FakeApns {
             scripted: AtomicBool::new(false),
             scripts: Mutex::default(),
             record: Mutex::default(),
-            good_bearer: Mutex::default(),
+            bearers: Mutex::default(),
             tuning: Mutex::new(Tuning {
                 limit: options.max_concurrent_streams,
                 first_limit,
@@ -169,6 +169,14 @@ impl FakeApns {
     pub fn script_nothing(&self) {
         self.shared.scripts().clear();
         self.shared.scripted.store(false, Ordering::Release);
+    }
+
+    /// Every provider token that has come so far has expired from now on: 403 ExpiredProviderToken.
+    pub fn expire_tokens(&self) {
+        let mut bearers = self.shared.bearers();
+        bearers.good = None;
+        let seen = std::mem::take(&mut bearers.seen);
+        bearers.expired.extend(seen);
     }
 
     /// Says GOAWAY on every open connection. `LastStream::This` is the newest stream that each has carried.
@@ -259,7 +267,8 @@ impl FakeApns {
     /// Waits until `count` requests were processed (answered or taken by a fault).
     pub async fn wait_for(&self, count: usize, within: Duration) -> io::Result<()> {
         let count = count as u64;
-        self.wait_until(within, |counts| counts.accepted + counts.refused >= count)
+        let processed = |counts: &ApnsCounts| counts.accepted + counts.refused + counts.faulted;
+        self.wait_until(within, |counts| processed(counts) >= count)
             .await
     }
 
@@ -314,9 +323,18 @@ pub(crate) struct Shared {
     scripted: AtomicBool,
     scripts: Mutex<Scripts>,
     record: Mutex<Record>,
-    good_bearer: Mutex<Option<(Vec<u8>, Instant)>>,
+    bearers: Mutex<Bearers>,
     tuning: Mutex<Tuning>,
     connections: Mutex<HashMap<u64, OpenConnection>>,
+}
+
+/// The `authorization` values that have come.
+#[derive(Default)]
+struct Bearers {
+    /// The newest good one, and when it was last looked at.
+    good: Option<(Vec<u8>, Instant)>,
+    seen: HashSet<Vec<u8>>,
+    expired: HashSet<Vec<u8>>,
 }
 
 struct Tuning {
@@ -383,8 +401,8 @@ impl Shared {
         lock(&self.record)
     }
 
-    fn good_bearer(&self) -> MutexGuard<'_, Option<(Vec<u8>, Instant)>> {
-        lock(&self.good_bearer)
+    fn bearers(&self) -> MutexGuard<'_, Bearers> {
+        lock(&self.bearers)
     }
 
     fn tuning(&self) -> MutexGuard<'_, Tuning> {

@@ -97,11 +97,13 @@ pub struct ApnsCounts {
     pub requests: u64,
     /// Requests that were processed with status 200: a device would have got them.
     pub accepted: u64,
-    /// Of these, the ones whose answer was never sent because the connection was taken away.
+    /// Of these, the ones whose answer was never handed to the connection: by a fault, or because it ended before.
     pub accepted_unanswered: u64,
     /// Requests that were answered with an error status.
     pub refused: u64,
-    /// Requests above the last-stream-id of a GOAWAY: not processed.
+    /// Requests that met a fault and were not accepted.
+    pub faulted: u64,
+    /// Requests above the last-stream-id of a GOAWAY whose head still arrived: not processed.
     pub unprocessed: u64,
     /// RST_STREAM sent by script.
     pub resets: u64,
@@ -109,6 +111,10 @@ pub struct ApnsCounts {
     pub cancelled: u64,
     /// GOAWAY frames sent.
     pub goaways: u64,
+    /// PINGs that came in.
+    pub pings: u64,
+    /// Different provider tokens that were good.
+    pub provider_tokens: u64,
     /// Breaches of Apple's rules.
     pub violations: u64,
 }
@@ -132,10 +138,13 @@ counters!(
     accepted,
     accepted_unanswered,
     refused,
+    faulted,
     unprocessed,
     resets,
     cancelled,
     goaways,
+    pings,
+    provider_tokens,
     violations
 );
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::Deserialize;
 
 /// The answer to one request.
@@ -189,6 +190,8 @@ pub enum Then {
 pub struct ApnsSeen<'a> {
     /// The device token.
     pub token: &'a str,
+    /// All header fields.
+    pub headers: &'a HeaderMap,
     /// How many requests this fake had seen before.
     pub before: u64,
     /// Which connection, counted from 0.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -42,6 +42,7 @@ enum Settings {
 /// The handle by which others act on a [`Wire`].
 #[derive(Default)]
 pub(crate) struct WireControl {
+    pings: AtomicU64,
     dirty: AtomicBool,
     state: Mutex<WireState>,
 }
@@ -83,6 +84,11 @@ impl WireControl {
     /// Ends the connection with TLS' close_notify once every stream up to `last_stream` is over and everything is written.
     pub(crate) fn close_after(&self, last_stream: u32) {
         self.act(|state| state.closing = Some(last_stream));
+    }
+
+    /// How many PINGs the peer has sent since the last call.
+    pub(crate) fn take_pings(&self) -> u64 {
+        self.pings.swap(0, Ordering::Relaxed)
     }
 
     /// What the peer did wrong on the level of frames, since the last call.
@@ -224,6 +230,9 @@ impl<S> Wire<S> {
             PRIORITY => self.breach("a PRIORITY frame: Apple wants none"),
             RST_STREAM => {
                 self.open.remove(&frame.stream);
+            }
+            PING if frame.flags & ACK == 0 => {
+                self.control.pings.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -454,7 +463,139 @@ const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const PRIORITY_FLAG: u8 = 0x20;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    struct Setting {
+        wire: Wire<DuplexStream>,
+        peer: DuplexStream,
+        control: Arc<WireControl>,
+    }
+
+    /// A wire whose h2 has said SETTINGS without parameters, and a peer that has read them.
+    async fn setting(limit: u32) -> Setting {
+        let (inner, mut peer) = duplex(1 << 16);
+        let control = Arc::new(WireControl::default());
+        let mut wire = Wire::new(inner, Arc::clone(&control), limit);
+        wire.write_all(&head(0, SETTINGS, 0, 0)).await.unwrap();
+        wire.flush().await.unwrap();
+        let mut first = [0; 15];
+        peer.read_exact(&mut first).await.unwrap();
+        assert_eq!(first[..9], head(6, SETTINGS, 0, 0));
+        assert_eq!(first[9..], limit_parameter(limit));
+        let preface = [b' '; PREFACE_LENGTH];
+        peer.write_all(&preface).await.unwrap();
+        wire.read_exact(&mut [0; PREFACE_LENGTH]).await.unwrap();
+        Setting {
+            wire,
+            peer,
+            control,
+        }
+    }
+
+    async fn sees(wire: &mut Wire<DuplexStream>, frame: [u8; 9]) {
+        let mut seen = [0; 9];
+        wire.read_exact(&mut seen).await.unwrap();
+        assert_eq!(seen, frame);
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_of_our_own_settings_is_kept_from_h2() {
+        let mut s = setting(1000).await;
+        s.control.limit_streams(1);
+        s.wire.flush().await.unwrap();
+        let mut ours = [0; 15];
+        s.peer.read_exact(&mut ours).await.unwrap();
+        assert_eq!(ours[9..], limit_parameter(1));
+
+        let ack = head(0, SETTINGS, ACK, 0);
+        s.peer.write_all(&ack).await.unwrap(); // of h2's
+        s.peer.write_all(&ack).await.unwrap(); // of ours
+        s.peer.write_all(&head(0, HEADERS, 0, 1)).await.unwrap();
+        sees(&mut s.wire, ack).await;
+        sees(&mut s.wire, head(0, HEADERS, 0, 1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_above_the_acknowledged_limit_is_a_breach() {
+        let mut s = setting(2).await;
+        s.control.limit_streams(1);
+        s.wire.flush().await.unwrap();
+        s.peer.write_all(&head(0, HEADERS, 0, 1)).await.unwrap();
+        s.peer.write_all(&head(0, HEADERS, 0, 3)).await.unwrap();
+        sees(&mut s.wire, head(0, HEADERS, 0, 1)).await;
+        sees(&mut s.wire, head(0, HEADERS, 0, 3)).await;
+        assert_eq!(s.control.take_breaches(), [""; 0]); // it has not acknowledged yet
+
+        for _ in 0..2 {
+            s.peer.write_all(&head(0, SETTINGS, ACK, 0)).await.unwrap();
+        }
+        let answered = head(0, HEADERS, END_STREAM, 1);
+        s.wire.write_all(&answered).await.unwrap();
+        s.peer.write_all(&head(0, HEADERS, 0, 5)).await.unwrap();
+        sees(&mut s.wire, head(0, SETTINGS, ACK, 0)).await;
+        sees(&mut s.wire, head(0, HEADERS, 0, 5)).await;
+        assert_eq!(
+            s.control.take_breaches(),
+            ["a stream above SETTINGS_MAX_CONCURRENT_STREAMS"]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_injected_frame_never_stands_inside_another() {
+        let mut s = setting(1000).await;
+        let data = head(4, DATA, 0, 1);
+        s.wire.write_all(&data).await.unwrap();
+        s.wire.write_all(b"ab").await.unwrap();
+        s.control.go_away(7, 2, b"why");
+        s.wire.flush().await.unwrap();
+        s.wire.write_all(b"cd").await.unwrap();
+        s.wire.flush().await.unwrap();
+        let mut written = [0; 13 + 9 + 8 + 3];
+        s.peer.read_exact(&mut written).await.unwrap();
+        assert_eq!(written[..9], data);
+        assert_eq!(&written[9..13], b"abcd");
+        assert_eq!(written[13..22], head(11, GOAWAY, 0, 0));
+        assert_eq!(&written[22..], b"\0\0\0\x07\0\0\0\x02why");
+    }
+
+    #[tokio::test]
+    async fn a_frame_head_in_pieces_is_put_together() {
+        let mut s = setting(1000).await;
+        for octet in head(3, DATA, 0, 1).into_iter().chain(*b"abc") {
+            s.peer.write_all(&[octet]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        sees(&mut s.wire, head(3, DATA, 0, 1)).await;
+        let mut payload = [0; 3];
+        s.wire.read_exact(&mut payload).await.unwrap();
+        assert_eq!(&payload, b"abc");
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_the_streams_that_were_processed() {
+        let mut s = setting(1000).await;
+        s.peer.write_all(&head(0, HEADERS, 0, 1)).await.unwrap();
+        s.peer.write_all(&head(0, HEADERS, 0, 3)).await.unwrap();
+        sees(&mut s.wire, head(0, HEADERS, 0, 1)).await;
+        sees(&mut s.wire, head(0, HEADERS, 0, 3)).await;
+        s.control.close_after(1);
+        s.wire.flush().await.unwrap();
+        assert!(!s.wire.closed);
+        let answered = head(0, HEADERS, END_STREAM, 1);
+        s.wire.write_all(&answered).await.unwrap();
+        s.wire.flush().await.unwrap();
+        assert!(s.wire.closed);
+        assert_eq!(s.wire.read(&mut [0]).await.unwrap(), 0);
+    }
+}
