@@ -1,0 +1,254 @@
+//! One open database and the transaction that runs in it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::books::{Holds, Tallies};
+use super::schema;
+use crate::entry::{Lane, State};
+use crate::error::{Bound, Damage, OpenError, SpoolError};
+use crate::options::Options;
+
+/// One open database with the numbers that belong to it.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) connection: Connection,
+    pub(super) tallies: Tallies,
+    owners: HashMap<Box<str>, i64>,
+    names: HashMap<i64, Box<str>>,
+    /// How many gone devices there are.
+    pub(super) gone: u64,
+    /// The number of the last transaction.
+    batch: i64,
+    next_seq: i64,
+    dirty: bool,
+}
+
+/// What a verb works with: the store, in a transaction.
+pub(crate) struct Session<'a> {
+    pub(super) store: &'a mut Store,
+    pub(super) holds: &'a mut Holds,
+    pub(super) options: &'a Options,
+    /// Whether the disk has less left than its reserve.
+    pub(super) disk_is_low: bool,
+}
+
+/// Why a verb did not succeed.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// It was refused before it wrote anything; the transaction goes on.
+    Refused(SpoolError),
+    /// The database failed: the whole transaction did not happen.
+    Database(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Fault {
+        Fault::Database(error)
+    }
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
+        let mut store = Store {
+            connection: schema::open(path)?,
+            tallies: Tallies::default(),
+            owners: HashMap::new(),
+            names: HashMap::new(),
+            gone: 0,
+            batch: 0,
+            next_seq: 1,
+            dirty: false,
+        };
+        store.load().map_err(|error| OpenError::Unusable {
+            path: path.to_owned(),
+            source: classify(&error),
+        })?;
+        Ok(store)
+    }
+
+    /// Takes over the numbers that stand in the database. Looks at no entry but the last.
+    fn load(&mut self) -> rusqlite::Result<()> {
+        let one = |sql| {
+            self.connection
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+        };
+        self.batch = one("SELECT value FROM meta WHERE key = 'batch'")?;
+        let last = one("SELECT coalesce(max(seq), 0) FROM entry")?;
+        self.gone = one("SELECT count(*) FROM gone")?.unsigned_abs();
+        self.next_seq = self.next_seq.max(last + 1);
+        self.tallies = Tallies::load(&self.connection)?;
+        self.owners.clear();
+        self.names.clear();
+        let mut statement = self.connection.prepare("SELECT id, name FROM owner")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, name): (i64, Box<str>) = (row.get(0)?, row.get(1)?);
+            self.owners.insert(name.clone(), id);
+            self.names.insert(id, name);
+        }
+        Ok(())
+    }
+
+    /// The number of the last transaction that is on disk.
+    pub(super) fn batch(&self) -> i64 {
+        self.batch
+    }
+
+    pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
+        self.dirty = false;
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(())
+    }
+
+    /// Ends the transaction; when this returns `Ok`, it is on disk. Says whether there was anything to write.
+    pub(super) fn commit(&mut self) -> rusqlite::Result<bool> {
+        let dirty = self.dirty;
+        if dirty {
+            self.tallies.save(&self.connection)?;
+            let mut count = self
+                .connection
+                .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'batch'")?;
+            count.execute([self.batch + 1])?;
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.batch += i64::from(dirty);
+        self.dirty = false;
+        Ok(dirty)
+    }
+
+    pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
+        self.dirty = false;
+        // SQLite has rolled back by itself after some errors.
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        self.load()
+    }
+
+    /// Folds the whole log into the database and syncs it. Whatever can be read now has then been written anew.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        let busy: i64 =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        debug_assert_eq!(busy, 0, "nobody else has the file");
+        Ok(())
+    }
+
+    /// Says that the transaction writes, so that it is counted and its tallies are saved.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    pub(super) fn next_seq(&mut self) -> i64 {
+        self.next_seq += 1;
+        self.next_seq - 1
+    }
+
+    pub(super) fn owner(&self, name: &str) -> Option<i64> {
+        self.owners.get(name).copied()
+    }
+
+    /// The number of an account, a new one where it has none.
+    pub(super) fn open_account(&mut self, name: &str) -> rusqlite::Result<i64> {
+        if let Some(id) = self.owner(name) {
+            return Ok(id);
+        }
+        self.touch();
+        let mut insert = self
+            .connection
+            .prepare_cached("INSERT INTO owner (name) VALUES (?1)")?;
+        let id = insert.insert([name])?;
+        self.owners.insert(name.into(), id);
+        self.names.insert(id, name.into());
+        Ok(id)
+    }
+
+    pub(super) fn owner_name(&self, id: i64) -> Box<str> {
+        self.names.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Removes an entry and its bytes.
+    pub(super) fn remove(&mut self, row: &Row) -> rusqlite::Result<()> {
+        self.touch();
+        for sql in [
+            "DELETE FROM entry WHERE seq = ?1",
+            "DELETE FROM body WHERE seq = ?1",
+        ] {
+            self.connection.prepare_cached(sql)?.execute([row.seq])?;
+        }
+        self.tallies
+            .change(row.lane, row.state, row.owner, -1, -row.size);
+        Ok(())
+    }
+
+    /// Moves an entry from one state to another in the tallies.
+    pub(super) fn recount(&mut self, row: &Row, state: State) {
+        self.touch();
+        self.tallies
+            .change(row.lane, row.state, row.owner, -1, -row.size);
+        self.tallies.change(row.lane, state, row.owner, 1, row.size);
+    }
+}
+
+/// What must be known of an entry to count it.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) seq: i64,
+    pub(super) id: uuid::Uuid,
+    pub(super) lane: Lane,
+    pub(super) state: State,
+    pub(super) owner: i64,
+    pub(super) size: i64,
+}
+
+impl Row {
+    pub(super) const COLUMNS: &str = "seq, id, lane, state, owner, size";
+
+    /// Reads the columns named above.
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+        Ok(Row {
+            seq: row.get(0)?,
+            id: uuid::Uuid::from_bytes(row.get(1)?),
+            lane: Lane(row.get(2)?),
+            state: read_state(row, 3)?,
+            owner: row.get(4)?,
+            size: row.get(5)?,
+        })
+    }
+}
+
+pub(super) fn read_state(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<State> {
+    let number: i64 = row.get(column)?;
+    State::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+/// Milliseconds since 1970; what lies before or beyond is cut.
+pub(super) fn millis(moment: SystemTime) -> i64 {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn moment(millis: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+/// What a failure of the database means for the caller.
+pub(super) fn classify(error: &rusqlite::Error) -> SpoolError {
+    let Some(failure) = error.sqlite_error() else {
+        // A column of a type that we never wrote.
+        return SpoolError::Damaged(Damage::Database(rusqlite::ffi::SQLITE_MISMATCH));
+    };
+    match failure.code {
+        ErrorCode::DiskFull => SpoolError::Full(Bound::Disk),
+        ErrorCode::ReadOnly => SpoolError::ReadOnly,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            SpoolError::Damaged(Damage::Database(failure.extended_code))
+        }
+        _ => SpoolError::Io(failure.extended_code),
+    }
+}
