@@ -117,3 +117,41 @@ fn unescape(text: &str) -> Option<(String, &str)> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exposition_is_read_with_its_escapes() {
+        let samples = Samples::parse(concat!(
+            "# HELP a_total what it is\n",
+            "# TYPE a_total counter\n",
+            "a_total 3\n",
+            "b{x=\"1\",y=\"two words, } and \\\"quotes\\\" \\\\ \\n\"} 1.5 1700000000000\n",
+            "b{x=\"2\",y=\"\",} 2e3\n",
+            "h_bucket{le=\"+Inf\"} +Inf\n",
+        ))
+        .unwrap();
+        assert_eq!(samples.get("a_total", &[]), Some(3.0));
+        let y = "two words, } and \"quotes\" \\ \n";
+        assert_eq!(samples.get("b", &[("x", "1"), ("y", y)]), Some(1.5));
+        assert_eq!(samples.get("b", &[("x", "1")]), None);
+        assert_eq!(samples.sum("b", &[]), 2001.5);
+        assert_eq!(samples.sum("b", &[("x", "2")]), 2000.0);
+        assert_eq!(
+            samples.get("h_bucket", &[("le", "+Inf")]),
+            Some(f64::INFINITY)
+        );
+        assert_eq!(samples.sum("c", &[]), 0.0);
+    }
+
+    #[test]
+    fn a_line_that_is_no_sample_is_named() {
+        for line in ["a", "a{b} 1", "a{b=\"c} 1", "a x"] {
+            let error = Samples::parse(line).unwrap_err();
+            assert!(error.contains(line), "{error}");
+        }
+    }
+}

@@ -289,3 +289,144 @@ const PUSH_TYPES: [&str; 10] = [
 const TOKEN_LIFE: u64 = 3600;
 /// Seconds that the client's clock may be ahead.
 const CLOCK_TOLERANCE: u64 = 60;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const PATH: &str = "/3/device/00112233445566778899aabbccddeeff";
+    const ALERT: &[u8] = br#"{"aps":{"alert":"hello"}}"#;
+
+    fn good() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("apns-topic", "com.example.chat"),
+            ("apns-push-type", "alert"),
+            ("apns-priority", "10"),
+            ("apns-expiration", "1900000000"),
+            ("apns-id", "6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55"),
+            ("apns-collapse-id", "conv-42"),
+        ]
+    }
+
+    fn breaches(fields: &[(&'static str, &str)], path: &str, body: &[u8]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let value = HeaderValue::from_str(value).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let rules = Rules::new(&[], false);
+        let mut breaches = Vec::new();
+        rules.check_head(&Method::POST, path, &headers, &mut breaches);
+        rules.check_body(&headers, body, &mut breaches);
+        breaches
+    }
+
+    #[test]
+    fn a_request_by_the_book_breaks_nothing() {
+        assert_eq!(breaches(&good(), PATH, ALERT), [""; 0]);
+    }
+
+    #[test]
+    fn each_header_rule_is_seen_when_it_is_broken() {
+        let long = "c".repeat(65);
+        for (name, value) in [
+            ("apns-topic", ""),
+            ("apns-push-type", "alarm"),
+            ("apns-priority", "7"),
+            ("apns-expiration", "soon"),
+            ("apns-expiration", "-1"),
+            ("apns-expiration", ""),
+            ("apns-id", "6F0C1F2E-9D0C-4F4B-8F0A-1D7C0B7F3A55"),
+            ("apns-id", "6f0c1f2e9d0c4f4b8f0a1d7c0b7f3a55"),
+            ("apns-collapse-id", &long),
+            ("apns-collapse-id", ""),
+        ] {
+            let mut fields: Vec<(&'static str, &str)> = good();
+            fields.retain(|(n, _)| *n != name);
+            fields.push((name, value));
+            let found = breaches(&fields, PATH, ALERT);
+            assert_eq!(found.len(), 1, "{name}: {value:?}: {found:?}");
+            assert!(found[0].starts_with(name), "{name}: {value:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_topic_or_push_type_is_seen() {
+        for name in ["apns-topic", "apns-push-type"] {
+            let mut fields = good();
+            fields.retain(|(n, _)| *n != name);
+            assert_eq!(
+                breaches(&fields, PATH, ALERT),
+                [format!("{name} is missing")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_that_stands_twice_is_seen() {
+        let mut fields = good();
+        fields.push(("apns-priority", "10"));
+        assert_eq!(
+            breaches(&fields, PATH, ALERT),
+            ["apns-priority stands more than once"]
+        );
+    }
+
+    #[test]
+    fn a_path_without_a_token_is_seen() {
+        for path in [
+            "/3/device/",
+            "/3/device/AABBCCDD",
+            "/3/device/xyz",
+            "/4/device/00112233",
+            "/",
+        ] {
+            assert_eq!(breaches(&good(), path, ALERT).len(), 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_background_push_is_quiet_and_of_priority_5() {
+        let mut fields = good();
+        fields.retain(|(name, _)| !matches!(*name, "apns-push-type" | "apns-priority"));
+        fields.push(("apns-push-type", "background"));
+        let quiet = br#"{"aps":{"content-available":1}}"#;
+        assert_eq!(breaches(&fields, PATH, quiet).len(), 1); // the priority is 10 without the field
+        fields.push(("apns-priority", "5"));
+        assert_eq!(breaches(&fields, PATH, quiet), [""; 0]);
+        assert_eq!(breaches(&fields, PATH, ALERT).len(), 1);
+        let loud = br#"{"aps":{"content-available":1,"sound":"default"}}"#;
+        assert_eq!(breaches(&fields, PATH, loud).len(), 1);
+    }
+
+    #[test]
+    fn a_payload_is_held_to_its_size_and_shape() {
+        let sized = |length: usize| {
+            let empty = br#"{"aps":{"alert":""}}"#.len();
+            format!(r#"{{"aps":{{"alert":"{}"}}}}"#, "a".repeat(length - empty)).into_bytes()
+        };
+        assert_eq!(breaches(&good(), PATH, &sized(4096)), [""; 0]);
+        assert_eq!(breaches(&good(), PATH, &sized(4097)).len(), 1);
+        let mut voip = good();
+        voip.retain(|(name, _)| !matches!(*name, "apns-push-type" | "apns-topic"));
+        voip.extend([
+            ("apns-push-type", "voip"),
+            ("apns-topic", "com.example.chat.voip"),
+        ]);
+        assert_eq!(breaches(&voip, PATH, &sized(5120)), [""; 0]);
+        assert_eq!(breaches(&voip, PATH, &sized(5121)).len(), 1);
+        for body in [
+            "",
+            "{}",
+            "[]",
+            r#"{"aps":1}"#,
+            r#"{"aps":{}}"#,
+            r#"{"aps":{"badge":"3"}}"#,
+        ] {
+            assert_eq!(breaches(&good(), PATH, body.as_bytes()).len(), 1, "{body}");
+        }
+    }
+}

@@ -95,3 +95,48 @@ impl SipAnswer {
         Ok(Some(answer))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const GONE: &str = "SIP/2.0 410 Gone\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nVIA: SIP/2.0/TLS b\r\n\
+        To: <sip:push@push.example.org>;tag=77;x=y\r\nCSeq: 4 MESSAGE\r\n\
+        ms-diagnostics-public: 2;reason=\"Apple: \\\"Unregistered\\\"\"\r\nContent-Length: 2\r\n\r\nhi";
+
+    #[test]
+    fn an_answer_is_taken_when_it_is_complete() {
+        for cut in 0..GONE.len() {
+            let mut buffer = BytesMut::from(&GONE[..cut]);
+            assert_eq!(SipAnswer::take(&mut buffer), Ok(None));
+        }
+        let mut buffer = BytesMut::from(format!("{GONE}{GONE}SIP").as_str());
+        for _ in 0..2 {
+            let answer = SipAnswer::take(&mut buffer).unwrap().unwrap();
+            assert_eq!((answer.status, &*answer.phrase), (410, "Gone"));
+            assert_eq!(answer.headers("via").count(), 2);
+            assert_eq!(answer.to_tag(), Some("77"));
+            assert_eq!(answer.cseq(), Some(4));
+            assert_eq!(answer.reason().as_deref(), Some("Apple: \"Unregistered\""));
+            assert_eq!(answer.body, "hi");
+        }
+        assert_eq!(buffer, "SIP");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for wrong in [
+            "MESSAGE sip:a@b SIP/2.0\r\nContent-Length: 0\r\n\r\n",
+            "SIP/2.0 200 OK\r\nCSeq: 1 MESSAGE\r\n\r\n",
+            "SIP/2.0 two OK\r\nContent-Length: 0\r\n\r\n",
+            "SIP/2.0 200 OK\r\nContent-Length: none\r\n\r\n",
+            "SIP/2.0 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            assert!(
+                SipAnswer::take(&mut BytesMut::from(wrong)).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}

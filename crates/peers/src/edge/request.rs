@@ -192,3 +192,75 @@ pub(crate) fn unique(digits: usize) -> String {
 }
 
 const ROUTE_SIGNATURE: &str = "aaUR3xP0bJqk1nQ7cGm8Yd2sVtL5wZ9fHhKj4eXoA";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(request: &SipRequest) -> String {
+        String::from_utf8_lossy(&request.encode()).into_owned()
+    }
+
+    #[test]
+    fn a_message_has_the_shape_of_an_access_edge() {
+        let request = SipRequest {
+            display_name: Some("Kim Akers".to_owned()),
+            ..SipRequest::message(
+                "sip:push@push.example.org",
+                "sip:kima@contoso.example",
+                "text/plain",
+                "hällo",
+            )
+        };
+        let text = text(&request);
+        let names: Vec<&str> = (text.lines().skip(1))
+            .map_while(|line| line.split_once(": ").map(|(name, _)| name))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "Via",
+                "Record-Route",
+                "Max-Forwards",
+                "Via",
+                "Via",
+                "From",
+                "To",
+                "Call-ID",
+                "CSeq",
+                "User-Agent",
+                "P-ASSERTED-IDENTITY",
+                "Content-Type",
+                "Content-Length"
+            ]
+        );
+        assert!(text.starts_with("MESSAGE sip:push@push.example.org SIP/2.0\r\nVia: SIP/2.0/TLS "));
+        assert!(text.contains("\r\nFrom: \"Kim Akers\"<sip:kima@contoso.example>;tag="));
+        assert!(text.contains(";ms-route-sig="));
+        assert!(text.ends_with("\r\nContent-Length: 6\r\n\r\nhällo"));
+        assert_eq!(request.call_id.len(), 32);
+    }
+
+    #[test]
+    fn a_branchless_via_has_no_branch_and_requests_differ() {
+        let bare = || {
+            SipRequest::bare(
+                "OPTIONS",
+                "sip:push.example.org",
+                "sip:kima@contoso.example",
+            )
+        };
+        assert!(!text(&bare().branchless()).contains("branch="));
+        let (one, other) = (bare(), bare());
+        assert_ne!(one.call_id, other.call_id);
+        assert_ne!(one.from_tag, other.from_tag);
+        assert_ne!(one.via, other.via);
+    }
+
+    #[test]
+    fn a_field_of_ones_own_stands_before_the_content() {
+        let request = SipRequest::bare("NEGOTIATE", "sip:127.0.0.1", "sip:a@b")
+            .field("Compression", "LZ77-8K");
+        assert!(text(&request).ends_with("\r\nCompression: LZ77-8K\r\nContent-Length: 0\r\n\r\n"));
+    }
+}

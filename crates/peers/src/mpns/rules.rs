@@ -169,3 +169,171 @@ const TILE: [&str; 6] = [
     "BackTitle",
     "BackContent",
 ];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const PATH: &str = "/throttledthirdparty/01.00/phone1";
+
+    fn breaches(target: Option<&str>, class: &str, body: &str) -> Vec<String> {
+        let length = body.len().to_string();
+        let mut fields = vec![
+            ("host", "127.0.0.1"),
+            ("content-type", "text/xml"),
+            ("content-length", &*length),
+            ("x-notificationclass", class),
+            ("x-messageid", "6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55"),
+        ];
+        fields.extend(target.map(|target| ("x-windowsphone-target", target)));
+        checked(&fields, body)
+    }
+
+    fn checked(fields: &[(&'static str, &str)], body: &str) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let value = HeaderValue::from_str(value).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let mut breaches = Vec::new();
+        check(
+            &Method::POST,
+            PATH,
+            &headers,
+            body.as_bytes(),
+            &mut breaches,
+        );
+        breaches
+    }
+
+    fn wrapped(content: &str) -> String {
+        format!(
+            r#"<?xml version="1.0" encoding="utf-8"?><wp:Notification xmlns:wp="WPNotification">{content}</wp:Notification>"#
+        )
+    }
+
+    fn toast(content: &str) -> Vec<String> {
+        breaches(
+            Some("toast"),
+            "2",
+            &wrapped(&format!("<wp:Toast>{content}</wp:Toast>")),
+        )
+    }
+
+    fn tile(content: &str) -> Vec<String> {
+        breaches(
+            Some("token"),
+            "1",
+            &wrapped(&format!("<wp:Tile>{content}</wp:Tile>")),
+        )
+    }
+
+    #[test]
+    fn requests_by_the_book_break_nothing() {
+        assert_eq!(
+            toast("<wp:Text1>a</wp:Text1><wp:Text2>b</wp:Text2><wp:Param>/x?a=1</wp:Param>"),
+            [""; 0]
+        );
+        assert_eq!(toast("<wp:Text2>b</wp:Text2>"), [""; 0]);
+        assert_eq!(
+            tile(r#"<wp:Count>3</wp:Count><wp:BackTitle Action="Clear"></wp:BackTitle>"#),
+            [""; 0]
+        );
+        assert_eq!(tile(r#"<wp:Count Action="Clear"/>"#), [""; 0]);
+        assert_eq!(breaches(None, "3", "anything"), [""; 0]);
+        for class in ["2", "12", "22"] {
+            let body = wrapped("<wp:Toast><wp:Text1>a</wp:Text1></wp:Toast>");
+            assert_eq!(breaches(Some("toast"), class, &body), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_class_belongs_to_the_target() {
+        let body = wrapped("<wp:Toast><wp:Text1>a</wp:Text1></wp:Toast>");
+        for class in ["1", "3", "02", "32", "x", ""] {
+            assert_eq!(breaches(Some("toast"), class, &body).len(), 1, "{class}");
+        }
+        assert_eq!(breaches(None, "2", "anything").len(), 1);
+        assert_eq!(breaches(Some("poster"), "2", &body).len(), 1);
+    }
+
+    #[test]
+    fn broken_xml_is_seen() {
+        for body in [
+            "",
+            "no xml",
+            "<wp:Notification>",
+            "<a></b>",
+            "<wp:Notification xmlns:wp=\"WPNotification\"><wp:Toast><wp:Text1>a & b</wp:Text1></wp:Toast></wp:Notification>",
+            "<wp:Notification xmlns:wp=\"WPNotification\"><wp:Toast><wp:Text1>&nbsp;</wp:Text1></wp:Toast></wp:Notification>",
+            "<!DOCTYPE a [<!ENTITY b \"c\">]><wp:Notification xmlns:wp=\"WPNotification\"><wp:Toast/></wp:Notification>",
+            "<wp:Notification xmlns:wp=\"other\"><wp:Toast><wp:Text1>a</wp:Text1></wp:Toast></wp:Notification>",
+            "<wp:Notification xmlns:wp=\"WPNotification\"/>",
+        ] {
+            assert_eq!(breaches(Some("toast"), "2", body).len(), 1, "{body}");
+        }
+    }
+
+    #[test]
+    fn content_is_held_to_order_and_form() {
+        for content in [
+            "",
+            "<wp:Text2>b</wp:Text2><wp:Text1>a</wp:Text1>",
+            "<wp:Text1>a</wp:Text1><wp:Text1>a</wp:Text1>",
+            "<wp:Text1>a</wp:Text1><wp:Text3>a</wp:Text3>",
+            "<wp:Text1>a</wp:Text1><wp:Param>x</wp:Param>",
+            &format!(
+                "<wp:Text1>a</wp:Text1><wp:Param>/{}</wp:Param>",
+                "x".repeat(256)
+            ),
+        ] {
+            assert_eq!(toast(content).len(), 1, "{content}");
+        }
+        assert_eq!(tile("<wp:Count>100</wp:Count>").len(), 1);
+        assert_eq!(tile("<wp:Count>few</wp:Count>").len(), 1);
+        assert_eq!(
+            tile("<wp:Title>a</wp:Title><wp:Count>1</wp:Count>").len(),
+            1
+        );
+    }
+
+    #[test]
+    fn sizes_are_held() {
+        assert_eq!(breaches(None, "3", &"x".repeat(1024)), [""; 0]);
+        assert_eq!(breaches(None, "3", &"x".repeat(1025)).len(), 1);
+        let text = |length: usize| format!("<wp:Text1>{}</wp:Text1>", "x".repeat(length));
+        assert_eq!(toast(&text(2800)), [""; 0]);
+        assert_eq!(toast(&text(3072)).len(), 1);
+        let long = "x".repeat(1024);
+        let fields = [
+            ("host", "127.0.0.1"),
+            ("content-type", "text/xml"),
+            ("content-length", "1"),
+            ("x-notificationclass", "3"),
+            ("x-more", &*long),
+        ];
+        assert_eq!(checked(&fields, "x").len(), 1);
+    }
+
+    #[test]
+    fn missing_headers_are_seen() {
+        let fields = [
+            ("host", "127.0.0.1"),
+            ("content-type", "text/xml"),
+            ("content-length", "1"),
+            ("x-notificationclass", "3"),
+        ];
+        assert_eq!(checked(&fields, "x"), [""; 0]);
+        for (missing, _) in &fields {
+            let rest: Vec<_> = fields
+                .iter()
+                .copied()
+                .filter(|(n, _)| n != missing)
+                .collect();
+            assert_eq!(checked(&rest, "x").len(), 1, "{missing}");
+        }
+    }
+}
