@@ -26,8 +26,10 @@ pub(crate) const ALLOW: &str = "MESSAGE, OPTIONS";
 const REASON_CHARACTERS: usize = 200;
 
 impl Answer {
-    /// An answer with this status, 200 to 699, and nothing else.
+    /// An answer with this status and nothing else. 200 to 699, and never 408, which means nothing to a request that is
+    /// no INVITE (RFC 4320 4.2).
     pub fn new(status: u16) -> Self {
+        debug_assert!((200..700).contains(&status) && status != 408);
         Answer {
             status,
             reason: None,

@@ -209,6 +209,10 @@ impl Field {
         };
     }
 
+    pub(crate) fn line<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        &head[self.name.start as usize..self.value.end as usize]
+    }
+
     pub(crate) fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         self.name.of(head)
     }

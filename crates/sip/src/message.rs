@@ -36,6 +36,11 @@ impl Message {
             .is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"))
     }
 
+    /// The header lines in order, each with its name; continuation lines belong to their first.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|field| field.line(self.head()))
+    }
+
     /// The value of the first header of this name, long or compact, in any case. A folded value has its line ends inside.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers(name).next()

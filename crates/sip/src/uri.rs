@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::lex::{self, HOST, Span, URI_STOP};
+use crate::lex::{self, HOST, Span, TOKEN, URI_STOP};
 use crate::params::Params;
 
 /// A `sip:` or `sips:` URI whose parts have been found. Holds the bytes as they came, escapes included.
@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 /// Why bytes are no SIP URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SipUriError {
-    /// Another scheme, or none: what a Request-URI is answered 416 for.
+    /// Another scheme: what a Request-URI is answered 416 for.
     #[error("expected the scheme sip or sips")]
     Scheme,
     /// The scheme is right and the rest is not: what a Request-URI is answered 400 for.
@@ -87,7 +87,7 @@ impl Layout {
         let secure = match uri {
             [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] => false,
             [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', ..] => true,
-            _ => return Err(SipUriError::Scheme),
+            _ => return Err(no_sip_scheme(uri)),
         };
         let start = if secure {
             b"sips:".len()
@@ -118,6 +118,15 @@ impl Layout {
             params,
             headers: headers.map(|at| at as u32 + 1),
         })
+    }
+}
+
+/// What is wrong with a URI that begins with neither `sip:` nor `sips:`.
+fn no_sip_scheme(uri: &[u8]) -> SipUriError {
+    let scheme = lex::skip(uri, 0, TOKEN);
+    match uri.get(scheme) {
+        Some(b':') if scheme > 0 => SipUriError::Scheme,
+        _ => SipUriError::Malformed("no scheme"),
     }
 }
 
