@@ -339,3 +339,12 @@ fn each_request_is_counted_and_answered_once() {
     );
     assert_eq!(peer.connection.unanswered(), 0);
 }
+
+#[test]
+fn nothing_of_one_connection_is_seen_by_another() {
+    let mut first = Peer::new();
+    let mut second = Peer::new();
+    first.send(message(1)).answer_all(&Answer::ok());
+    second.send(message(1));
+    assert_eq!(second.requests.len(), 1);
+}
