@@ -47,13 +47,11 @@ fn head(criterion: &mut Criterion) {
 }
 
 fn frame(decoder: &mut Decoder, bytes: &[u8]) -> Message {
-    let mut message = None;
-    decoder.decode(bytes, |frame| {
-        if let Frame::Message(whole) = frame {
-            message = Some(whole);
-        }
-    });
-    message.expect("the template is one whole message")
+    decoder.feed(bytes);
+    match decoder.poll() {
+        Some(Frame::Message(message)) => message,
+        other => unreachable!("the template is one whole message, not {other:?}"),
+    }
 }
 
 /// What the relay asks of every head.
