@@ -61,6 +61,20 @@ fn floor_0_lists_no_async_and_no_randomness() {
 }
 
 #[test]
+fn floor_0_forbids_clock_and_randomness_to_clippy() {
+    for package in metadata().workspace_packages() {
+        if place(&package.name) == Some(Place::Floor(0)) {
+            let rules = folder(package).join("clippy.toml");
+            let text = fs::read_to_string(&rules)
+                .unwrap_or_else(|error| panic!("{}: {error}", rules.display()));
+            for banned in ["SystemTime::now", "Instant::now"] {
+                assert!(text.contains(banned), "{}: {banned}", rules.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_manifest_takes_the_lints_of_the_workspace() {
     for package in metadata().workspace_packages() {
         let text = fs::read_to_string(&package.manifest_path).unwrap();
