@@ -30,8 +30,6 @@ mod connection;
 mod decoder;
 mod fault;
 mod field;
-#[doc(hidden)]
-pub mod fuzz;
 mod head;
 mod lex;
 mod limits;
