@@ -1,0 +1,59 @@
+//! The SIP addresses that are ours.
+
+/// One SIP URI that pushes are sent to: user and host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    user: Box<[u8]>,
+    host: Box<[u8]>,
+}
+
+impl Address {
+    /// Reads `sip:user@host`; `None` for anything else.
+    pub(crate) fn parse(text: &str) -> Option<Address> {
+        let rest = text
+            .strip_prefix("sip:")
+            .or_else(|| text.strip_prefix("sips:"))?;
+        let (user, host) = rest.split_once('@')?;
+        let host = crate::partners::DomainName::parse(host)?;
+        (!user.is_empty() && !user.contains([' ', ';', ':', '?', '@'])).then(|| Address {
+            user: user.as_bytes().into(),
+            host: host.as_str().as_bytes().into(),
+        })
+    }
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    list: Vec<Address>,
+}
+
+impl Addresses {
+    /// Collects them.
+    pub(crate) fn new(list: Vec<Address>) -> Addresses {
+        Addresses { list }
+    }
+
+    /// Whether a MESSAGE to this user and host is for us. The user is compared with case, the host without
+    /// (RFC 3261 19.1.4).
+    pub(crate) fn contains(&self, user: Option<&[u8]>, host: &[u8]) -> bool {
+        self.list
+            .iter()
+            .any(|ours| user == Some(&*ours.user) && ours.host.eq_ignore_ascii_case(host))
+    }
+
+    /// Whether an OPTIONS for this host is for us: the federation test of an Edge names only the domain, or any user.
+    pub(crate) fn has_host(&self, host: &[u8]) -> bool {
+        self.list
+            .iter()
+            .any(|ours| ours.host.eq_ignore_ascii_case(host))
+    }
+
+    /// Our first host: the name in Warning headers.
+    pub(crate) fn first_host(&self) -> &str {
+        self.list
+            .first()
+            .and_then(|ours| std::str::from_utf8(&ours.host).ok())
+            .unwrap_or("pushrelay")
+    }
+}

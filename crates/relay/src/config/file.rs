@@ -1,0 +1,266 @@
+//! The configuration file as it is written: TOML tables and keys, nothing resolved.
+//!
+//! Every key of every table is in `config/README.md`; a test holds the two equal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    #[serde(default = "reply_within", deserialize_with = "duration")]
+    pub(crate) reply_within: Duration,
+    #[serde(default = "default_ttl", deserialize_with = "duration")]
+    pub(crate) default_ttl: Duration,
+    #[serde(default = "max_ttl", deserialize_with = "duration")]
+    pub(crate) max_ttl: Duration,
+    #[serde(default = "drain_grace", deserialize_with = "duration")]
+    pub(crate) drain_grace: Duration,
+    pub(crate) sip: Sip,
+    #[serde(default)]
+    pub(crate) partners: Vec<Partner>,
+    #[serde(default)]
+    pub(crate) apple: Apple,
+    #[serde(default)]
+    pub(crate) windows_phone: WindowsPhone,
+    #[serde(default)]
+    pub(crate) admin: Admin,
+    #[serde(default)]
+    pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+}
+
+/// `[sip]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sip {
+    #[serde(default = "sip_listen")]
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) certificates: Vec<CertificateFiles>,
+    #[serde(default = "system")]
+    pub(crate) client_roots: String,
+    #[serde(default = "accepted_status")]
+    pub(crate) accepted_status: u16,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFiles {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// `[[partners]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Partner {
+    pub(crate) name: String,
+    pub(crate) edges: Vec<String>,
+    pub(crate) domains: Vec<String>,
+}
+
+/// `[apple]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Apple {
+    pub(crate) enabled: bool,
+    pub(crate) apps: Vec<App>,
+}
+
+/// `[[apple.apps]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    pub(crate) topic: Option<String>,
+    pub(crate) environment: Option<AppEnvironment>,
+    pub(crate) url: Option<String>,
+    pub(crate) port: Option<u16>,
+    #[serde(default = "system")]
+    pub(crate) roots: String,
+    pub(crate) token: Option<TokenFiles>,
+    pub(crate) certificate: Option<AppCertificate>,
+    #[serde(default = "app_connections")]
+    pub(crate) connections: usize,
+}
+
+/// `environment` of an app.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AppEnvironment {
+    Production,
+    Sandbox,
+}
+
+/// `token` of an app: Apple's .p8 key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenFiles {
+    pub(crate) key: PathBuf,
+    pub(crate) key_id: String,
+    pub(crate) team_id: String,
+}
+
+/// `certificate` of an app, or of the Windows Phone service: PEM files or one PKCS#12 file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppCertificate {
+    pub(crate) chain: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) pkcs12: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// `[windows_phone]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WindowsPhone {
+    pub(crate) enabled: bool,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) path_prefixes: Vec<String>,
+    pub(crate) allow_private_addresses: bool,
+    pub(crate) roots: String,
+    pub(crate) certificate: Option<AppCertificate>,
+}
+
+impl Default for WindowsPhone {
+    fn default() -> Self {
+        let policy = pushrelay_push::ChannelPolicy::default();
+        WindowsPhone {
+            enabled: false,
+            hosts: policy.hosts,
+            ports: policy.ports,
+            path_prefixes: policy.path_prefixes,
+            allow_private_addresses: false,
+            roots: system(),
+            certificate: None,
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            format: LogFormat::Plain,
+            level: "info".into(),
+        }
+    }
+}
+
+/// `format` of the log.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Plain,
+    Json,
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) connections_per_partner: usize,
+    pub(crate) handshakes: usize,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) handshake_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) idle_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) write_timeout: Duration,
+    pub(crate) requests_in_flight: usize,
+    pub(crate) stranger_connections: usize,
+    pub(crate) head_bytes: usize,
+    pub(crate) head_lines: usize,
+    pub(crate) body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 1000,
+            connections_per_partner: 200,
+            handshakes: 64,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(2 * 3600),
+            write_timeout: Duration::from_secs(30),
+            requests_in_flight: 256,
+            stranger_connections: 8,
+            head_bytes: 64 * 1024,
+            head_lines: 256,
+            body_bytes: 64 * 1024,
+        }
+    }
+}
+
+fn reply_within() -> Duration {
+    Duration::from_millis(1500)
+}
+
+fn default_ttl() -> Duration {
+    Duration::from_secs(24 * 3600)
+}
+
+fn max_ttl() -> Duration {
+    // Apple keeps a notification for 30 days at most.
+    Duration::from_secs(30 * 24 * 3600)
+}
+
+fn drain_grace() -> Duration {
+    Duration::from_secs(20)
+}
+
+fn sip_listen() -> Vec<SocketAddr> {
+    vec![SocketAddr::from(([0u16; 8], 5061))]
+}
+
+fn accepted_status() -> u16 {
+    200
+}
+
+fn app_connections() -> usize {
+    4
+}
+
+fn system() -> String {
+    "system".into()
+}
+
+/// `"1500ms"`, `"20s"`, `"1h 30m"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|_| {
+        serde::de::Error::custom("expected a duration such as \"1500ms\", \"20s\" or \"1h 30m\"")
+    })
+}

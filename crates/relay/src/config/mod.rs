@@ -1,0 +1,657 @@
+//! The configuration, resolved: every file read, every key and certificate judged, before a socket opens.
+//!
+//! All problems are collected and told at once, each with file, key, value and what was expected.
+
+mod certificates;
+mod file;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pushrelay_providers::Identity;
+use pushrelay_providers::apns::{Credential, Endpoint, ProviderKey, ProviderTokens};
+use pushrelay_providers::mpns::MpnsOptions;
+use pushrelay_push::{ChannelPolicy, Environment};
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::address::{Address, Addresses};
+use crate::partners::{DomainName, Partner, Partners};
+use crate::tls;
+
+pub(crate) use certificates::ConfiguredCertificate;
+pub(crate) use file::{Limits, LogFormat};
+
+/// What the daemon runs on.
+pub(crate) struct Config {
+    pub(crate) reply_within: Duration,
+    pub(crate) default_ttl: Duration,
+    pub(crate) max_ttl: Duration,
+    pub(crate) drain_grace: Duration,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) addresses: Addresses,
+    pub(crate) accepted_status: u16,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) partners: Partners,
+    /// `None` while the platform is switched off.
+    pub(crate) apple: Option<Vec<App>>,
+    /// `None` while the platform is switched off.
+    pub(crate) windows_phone: Option<MpnsOptions>,
+    pub(crate) channels: ChannelPolicy,
+    pub(crate) admin: SocketAddr,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    /// Every certificate that ends one day.
+    pub(crate) certificates: Vec<ConfiguredCertificate>,
+}
+
+/// An app on Apple's side.
+pub(crate) struct App {
+    pub(crate) id: Box<str>,
+    pub(crate) topic: Box<str>,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) credential: Credential,
+    pub(crate) connections: usize,
+}
+
+/// How the log is written.
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+/// Something in the configuration that an operator must see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The key, such as `apple.apps[0].token.key`; empty where the whole file is meant.
+    pub(crate) key: String,
+    /// What is there, and what was expected.
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() {
+            write!(f, "{}", self.text)
+        } else {
+            write!(f, "{}: {}", self.key, self.text)
+        }
+    }
+}
+
+/// What came of reading the file.
+pub(crate) struct Loaded {
+    /// `None` where there is a problem.
+    pub(crate) config: Option<Config>,
+    /// What must be mended.
+    pub(crate) problems: Vec<Problem>,
+    /// What should be looked at.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    fn broken(text: String) -> Loaded {
+        Loaded {
+            config: None,
+            problems: vec![Problem {
+                key: String::new(),
+                text,
+            }],
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Reads `path` and everything that it names. `now` judges the certificates.
+pub(crate) fn load(path: &Path, now: SystemTime) -> Loaded {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Loaded::broken(format!("cannot be read: {error}")),
+    };
+    match toml::from_str::<file::File>(&text) {
+        Ok(file) => Resolver::new(path, now).resolve(file),
+        Err(error) => Loaded::broken(error.to_string().trim_end().to_owned()),
+    }
+}
+
+struct Resolver {
+    directory: PathBuf,
+    credentials: Option<PathBuf>,
+    now: SystemTime,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    certificates: Vec<ConfiguredCertificate>,
+}
+
+impl Resolver {
+    fn new(path: &Path, now: SystemTime) -> Resolver {
+        Resolver {
+            directory: path.parent().map(Path::to_path_buf).unwrap_or_default(),
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            now,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            certificates: Vec::new(),
+        }
+    }
+
+    fn resolve(mut self, file: file::File) -> Loaded {
+        self.bounds(&file);
+        let addresses = self.addresses(&file.sip);
+        let tls = self.server_tls(&file.sip);
+        let partners = self.partners(file.partners);
+        let apple = if file.apple.enabled {
+            Some(self.apps(file.apple.apps))
+        } else {
+            None
+        };
+        let channels = ChannelPolicy {
+            hosts: file
+                .windows_phone
+                .hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
+            ports: file.windows_phone.ports.clone(),
+            path_prefixes: file.windows_phone.path_prefixes.clone(),
+        };
+        let windows_phone = if file.windows_phone.enabled {
+            self.windows_phone(file.windows_phone)
+        } else {
+            None
+        };
+        if apple.is_none() && windows_phone.is_none() {
+            self.warn(
+                "apple.enabled",
+                "no platform is switched on: every push will be refused with 403",
+            );
+        }
+        let filter = self.filter(&file.log.level);
+        let config = match (addresses, tls, self.problems.is_empty()) {
+            (Some(addresses), Some(tls), true) => Some(Config {
+                reply_within: file.reply_within,
+                default_ttl: file.default_ttl,
+                max_ttl: file.max_ttl,
+                drain_grace: file.drain_grace,
+                listen: file.sip.listen,
+                addresses,
+                accepted_status: file.sip.accepted_status,
+                tls,
+                partners,
+                apple,
+                windows_phone,
+                channels,
+                admin: file.admin.listen,
+                log: Log {
+                    format: file.log.format,
+                    filter,
+                },
+                limits: file.limits,
+                certificates: self.certificates,
+            }),
+            _ => None,
+        };
+        Loaded {
+            config,
+            problems: self.problems,
+            warnings: self.warnings,
+        }
+    }
+
+    fn problem(&mut self, key: impl Into<String>, text: impl fmt::Display) {
+        self.problems.push(Problem {
+            key: key.into(),
+            text: text.to_string(),
+        });
+    }
+
+    fn warn(&mut self, key: impl Into<String>, text: impl fmt::Display) {
+        self.warnings.push(Problem {
+            key: key.into(),
+            text: text.to_string(),
+        });
+    }
+
+    fn bounds(&mut self, file: &file::File) {
+        let limits = &file.limits;
+        for (key, value, least) in [
+            ("limits.connections", limits.connections, 1),
+            (
+                "limits.connections_per_partner",
+                limits.connections_per_partner,
+                1,
+            ),
+            ("limits.handshakes", limits.handshakes, 1),
+            ("limits.requests_in_flight", limits.requests_in_flight, 1),
+            ("limits.head_bytes", limits.head_bytes, 1024),
+            ("limits.head_lines", limits.head_lines, 16),
+            ("limits.body_bytes", limits.body_bytes, 1024),
+        ] {
+            if value < least {
+                self.problem(key, format!("got {value}, expected at least {least}"));
+            }
+        }
+        if file.reply_within > Duration::from_secs(30) {
+            // Timer F ends the sender's transaction after 32 s (RFC 3261 17.1.2.2).
+            self.problem(
+                "reply_within",
+                "expected at most 30s: the sender gives up after 32 s",
+            );
+        }
+        if file.reply_within.is_zero() {
+            self.problem(
+                "reply_within",
+                "got 0s, expected more: nothing can be settled in no time",
+            );
+        }
+        if !matches!(file.sip.accepted_status, 200 | 202) {
+            self.problem(
+                "sip.accepted_status",
+                format!("got {}, expected 200 or 202", file.sip.accepted_status),
+            );
+        }
+        if file.sip.listen.is_empty() {
+            self.problem(
+                "sip.listen",
+                "got an empty list, expected at least one address such as \"[::]:5061\"",
+            );
+        }
+        if file.default_ttl > file.max_ttl {
+            self.problem("default_ttl", "expected at most max_ttl");
+        }
+    }
+
+    fn addresses(&mut self, sip: &file::Sip) -> Option<Addresses> {
+        let mut list = Vec::new();
+        for (index, text) in sip.addresses.iter().enumerate() {
+            match Address::parse(text) {
+                Some(address) => list.push(address),
+                None => self.problem(
+                    format!("sip.addresses[{index}]"),
+                    format!(
+                        "got {text:?}, expected a SIP URI such as \"sip:push@push.example.org\""
+                    ),
+                ),
+            }
+        }
+        if sip.addresses.is_empty() {
+            self.problem(
+                "sip.addresses",
+                "got an empty list, expected the SIP URIs that pushes are sent to",
+            );
+            return None;
+        }
+        Some(Addresses::new(list))
+    }
+
+    fn partners(&mut self, files: Vec<file::Partner>) -> Partners {
+        let mut list: Vec<Partner> = Vec::new();
+        if files.is_empty() {
+            self.warn(
+                "partners",
+                "nobody may send: every request will be refused with 403",
+            );
+        }
+        for (index, partner) in files.into_iter().enumerate() {
+            let key = format!("partners[{index}]");
+            let valid = !partner.name.is_empty()
+                && partner.name.len() <= 64
+                && partner
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            if !valid {
+                self.problem(
+                    format!("{key}.name"),
+                    format!(
+                        "got {:?}, expected 1 to 64 letters, digits, - _ .",
+                        partner.name
+                    ),
+                );
+            }
+            if list.iter().any(|other| *other.name == *partner.name) {
+                self.problem(
+                    format!("{key}.name"),
+                    format!("{:?} names two partners", partner.name),
+                );
+            }
+            let edges = self.names(&format!("{key}.edges"), &partner.edges);
+            let domains = self.names(&format!("{key}.domains"), &partner.domains);
+            list.push(Partner {
+                name: partner.name.into_boxed_str(),
+                edges,
+                domains,
+            });
+        }
+        Partners::new(list).unwrap_or_else(|edge| {
+            self.problem(
+                "partners",
+                format!(
+                    "edge {:?} belongs to two partners, expected one",
+                    edge.as_str()
+                ),
+            );
+            Partners::default()
+        })
+    }
+
+    fn names(&mut self, key: &str, texts: &[String]) -> Vec<DomainName> {
+        if texts.is_empty() {
+            self.problem(key, "got an empty list, expected at least one name");
+        }
+        let mut names = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            match DomainName::parse(text) {
+                Some(name) => names.push(name),
+                None => self.problem(
+                    format!("{key}[{index}]"),
+                    format!("got {text:?}, expected a full name such as \"sip.contoso.com\", without wildcard or port"),
+                ),
+            }
+        }
+        names
+    }
+
+    fn apps(&mut self, files: Vec<file::App>) -> Vec<App> {
+        if files.is_empty() {
+            self.problem(
+                "apple.apps",
+                "apple.enabled is true, expected at least one [[apple.apps]]",
+            );
+        }
+        // One token per team and key, however many apps share it.
+        let mut tokens: Vec<(String, String, Arc<ProviderTokens>)> = Vec::new();
+        let mut apps: Vec<App> = Vec::new();
+        for (index, app) in files.into_iter().enumerate() {
+            let key = format!("apple.apps[{index}]");
+            let environment = app.environment.map(|environment| match environment {
+                file::AppEnvironment::Production => Environment::Production,
+                file::AppEnvironment::Sandbox => Environment::Sandbox,
+            });
+            if apps
+                .iter()
+                .any(|other| *other.id == *app.id && other.environment == environment)
+            {
+                self.problem(
+                    format!("{key}.id"),
+                    format!("{:?} stands twice for the same environment", app.id),
+                );
+            }
+            let endpoint = self.endpoint(&key, &app, environment);
+            let credential = self.credential(&key, &app, &mut tokens);
+            if let (Some(endpoint), Some(credential)) = (endpoint, credential) {
+                let topic = app.topic.unwrap_or_else(|| app.id.clone());
+                apps.push(App {
+                    id: app.id.into_boxed_str(),
+                    topic: topic.into_boxed_str(),
+                    environment,
+                    endpoint,
+                    credential,
+                    connections: app.connections.max(1),
+                });
+            }
+        }
+        apps
+    }
+
+    fn endpoint(
+        &mut self,
+        key: &str,
+        app: &file::App,
+        environment: Option<Environment>,
+    ) -> Option<Endpoint> {
+        let roots = self.roots(&format!("{key}.roots"), &app.roots)?;
+        let endpoint = match (&app.url, environment) {
+            (Some(url), _) => match Endpoint::parse(url, roots) {
+                Ok(endpoint) => endpoint,
+                Err(error) => {
+                    self.problem(format!("{key}.url"), error);
+                    return None;
+                }
+            },
+            (None, Some(Environment::Sandbox)) => Endpoint::sandbox(roots),
+            (None, Some(Environment::Production) | None) => Endpoint::production(roots),
+        };
+        match app.port {
+            Some(port) => Some(endpoint.with_port(port)),
+            None => Some(endpoint),
+        }
+    }
+
+    fn credential(
+        &mut self,
+        key: &str,
+        app: &file::App,
+        tokens: &mut Vec<(String, String, Arc<ProviderTokens>)>,
+    ) -> Option<Credential> {
+        match (&app.token, &app.certificate) {
+            (Some(token), None) => {
+                let known = tokens
+                    .iter()
+                    .find(|(team, id, _)| *team == token.team_id && *id == token.key_id);
+                if let Some((_, _, known)) = known {
+                    return Some(Credential::Token(known.clone()));
+                }
+                let pem = self.read(&format!("{key}.token.key"), &token.key)?;
+                match ProviderKey::from_pem(&pem, &token.key_id, &token.team_id) {
+                    Ok(parsed) => {
+                        let shared = Arc::new(ProviderTokens::new(parsed));
+                        tokens.push((token.team_id.clone(), token.key_id.clone(), shared.clone()));
+                        Some(Credential::Token(shared))
+                    }
+                    Err(error) => {
+                        self.problem(format!("{key}.token"), error);
+                        None
+                    }
+                }
+            }
+            (None, Some(certificate)) => self
+                .identity(&format!("{key}.certificate"), "apple", &app.id, certificate)
+                .map(Credential::Certificate),
+            _ => {
+                self.problem(
+                    key,
+                    "expected either `token` (Apple's .p8 key) or `certificate`",
+                );
+                None
+            }
+        }
+    }
+
+    fn identity(
+        &mut self,
+        key: &str,
+        usage: &'static str,
+        name: &str,
+        files: &file::AppCertificate,
+    ) -> Option<Identity> {
+        let identity = match files {
+            file::AppCertificate {
+                chain: Some(chain),
+                key: Some(private),
+                pkcs12: None,
+                password_file: None,
+            } => {
+                let chain = self.read(&format!("{key}.chain"), chain);
+                let private = self.read(&format!("{key}.key"), private);
+                Identity::from_pem(&chain?, &private?)
+            }
+            file::AppCertificate {
+                chain: None,
+                key: None,
+                pkcs12: Some(pkcs12),
+                password_file,
+            } => {
+                let bytes = self.read(&format!("{key}.pkcs12"), pkcs12)?;
+                let password = match password_file {
+                    Some(file) => {
+                        String::from_utf8(self.read(&format!("{key}.password_file"), file)?)
+                            .unwrap_or_default()
+                            .trim_end_matches(['\r', '\n'])
+                            .to_owned()
+                    }
+                    None => String::new(),
+                };
+                Identity::from_pkcs12(&bytes, &password)
+            }
+            _ => {
+                self.problem(
+                    key,
+                    "expected `chain` and `key` (PEM), or `pkcs12` and perhaps `password_file`",
+                );
+                return None;
+            }
+        };
+        match identity {
+            Ok(identity) => {
+                self.judge_expiry(key, usage, name, identity.not_after());
+                Some(identity)
+            }
+            Err(error) => {
+                self.problem(key, error);
+                None
+            }
+        }
+    }
+
+    fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<MpnsOptions> {
+        for (index, host) in file.hosts.iter().enumerate() {
+            if host.is_empty()
+                || host == "."
+                || host.contains(['/', ':', '*', ' ']) && host.parse::<std::net::IpAddr>().is_err()
+            {
+                self.problem(
+                    format!("windows_phone.hosts[{index}]"),
+                    format!("got {host:?}, expected a suffix such as \".notify.live.net\" or a host name"),
+                );
+            }
+        }
+        if file.allow_private_addresses {
+            self.warn(
+                "windows_phone.allow_private_addresses",
+                "senders can make this host talk to addresses of your own network: for tests only",
+            );
+        }
+        let roots = self.roots("windows_phone.roots", &file.roots)?;
+        let identity = match &file.certificate {
+            Some(files) => {
+                Some(self.identity("windows_phone.certificate", "windows_phone", "mpns", files)?)
+            }
+            None => None,
+        };
+        Some(MpnsOptions {
+            allow_private_addresses: file.allow_private_addresses,
+            roots,
+            identity,
+            ..MpnsOptions::default()
+        })
+    }
+
+    fn roots(&mut self, key: &str, text: &str) -> Option<Arc<RootCertStore>> {
+        let certificates = if text == "system" {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                self.problem(key, "got \"system\", but this system has no root certificates (Debian: ca-certificates)");
+                return None;
+            }
+            found.certs
+        } else {
+            let path = self.path(Path::new(text));
+            match certificates::read_all(&path) {
+                Ok(certificates) => certificates,
+                Err(error) => {
+                    self.problem(
+                        key,
+                        format!("got {text:?}, expected \"system\", a PEM file or a directory of them: {error}"),
+                    );
+                    return None;
+                }
+            }
+        };
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(certificates);
+        if added == 0 {
+            self.problem(
+                key,
+                format!("got {text:?}, expected at least one usable root certificate"),
+            );
+            return None;
+        }
+        Some(Arc::new(store))
+    }
+
+    fn server_tls(&mut self, sip: &file::Sip) -> Option<Arc<ServerConfig>> {
+        let mut keys = Vec::new();
+        if sip.certificates.is_empty() {
+            self.problem(
+                "sip.certificates",
+                "got an empty list, expected at least one { chain, key }",
+            );
+        }
+        for (index, files) in sip.certificates.iter().enumerate() {
+            keys.extend(self.server_certificate(&format!("sip.certificates[{index}]"), files));
+        }
+        let only_rsa = keys
+            .iter()
+            .all(|key| key.key.algorithm() == rustls::SignatureAlgorithm::RSA);
+        if !keys.is_empty() && only_rsa {
+            self.warn(
+                "sip.certificates",
+                "only RSA: Edges on Windows Server 2012 R2 and older need an ECDSA (P-256) certificate beside it",
+            );
+        }
+        let roots = self.roots("sip.client_roots", &sip.client_roots)?;
+        if keys.is_empty() {
+            return None;
+        }
+        match tls::server_config(keys, roots) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                self.problem("sip.certificates", error);
+                None
+            }
+        }
+    }
+
+    fn filter(&mut self, level: &str) -> String {
+        if tracing_subscriber::EnvFilter::try_new(level).is_err() {
+            self.problem(
+                "log.level",
+                format!("got {level:?}, expected error, warn, info, debug or trace"),
+            );
+        }
+        level.to_owned()
+    }
+
+    fn read(&mut self, key: &str, path: &Path) -> Option<Vec<u8>> {
+        let path = self.path(path);
+        match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.problem(
+                    key,
+                    format!(
+                        "got {:?}, expected a file that can be read: {error}",
+                        path.display()
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    /// `credential:NAME` is what systemd's `LoadCredential=NAME:…` has put into place; any other path is taken from the
+    /// folder of the configuration file.
+    fn path(&self, path: &Path) -> PathBuf {
+        match path
+            .to_str()
+            .and_then(|text| text.strip_prefix("credential:"))
+        {
+            Some(name) => self.credentials.clone().unwrap_or_default().join(name),
+            None => self.directory.join(path),
+        }
+    }
+}

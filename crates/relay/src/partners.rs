@@ -1,0 +1,184 @@
+//! Who may speak: edges by their certificate names, and the SIP domains each may speak for.
+//!
+//! Not here: whether a certificate's chain is good (`tls`), and what a request says of itself, except its From domain.
+
+use std::collections::HashMap;
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+/// A SIP domain's or edge's name: ASCII, lower case, at least two labels, no wildcard, no trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DomainName(Box<str>);
+
+impl DomainName {
+    /// Reads a name; `None` for what is none.
+    pub(crate) fn parse(text: &str) -> Option<DomainName> {
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        let valid = text.len() <= 253 && text.contains('.') && text.split('.').all(label);
+        valid.then(|| DomainName(text.to_ascii_lowercase().into_boxed_str()))
+    }
+
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is(&self, text: &[u8]) -> bool {
+        self.0.as_bytes().eq_ignore_ascii_case(text)
+    }
+}
+
+/// A site that may send pushes.
+#[derive(Clone, Debug)]
+pub(crate) struct Partner {
+    /// What logs and metrics call it.
+    pub(crate) name: Box<str>,
+    /// The names of its Access Edges' certificates.
+    pub(crate) edges: Vec<DomainName>,
+    /// The SIP domains that it may speak for.
+    pub(crate) domains: Vec<DomainName>,
+}
+
+impl Partner {
+    /// Whether this partner may send for users of `host`.
+    pub(crate) fn speaks_for(&self, host: &[u8]) -> bool {
+        self.domains.iter().any(|domain| domain.is(host))
+    }
+}
+
+/// All partners, by their edges' names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Partners {
+    list: Vec<Partner>,
+    by_edge: HashMap<DomainName, usize>,
+}
+
+impl Partners {
+    /// Collects the partners; an edge named twice is given back as an error.
+    pub(crate) fn new(list: Vec<Partner>) -> Result<Partners, DomainName> {
+        let mut by_edge = HashMap::new();
+        for (index, partner) in list.iter().enumerate() {
+            for edge in &partner.edges {
+                if by_edge
+                    .insert(edge.clone(), index)
+                    .is_some_and(|other| other != index)
+                {
+                    return Err(edge.clone());
+                }
+            }
+        }
+        Ok(Partners { list, by_edge })
+    }
+
+    /// All, in the order of the file.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Partner> {
+        self.list.iter()
+    }
+
+    /// The partner at `index`.
+    pub(crate) fn get(&self, index: usize) -> Option<&Partner> {
+        self.list.get(index)
+    }
+
+    /// Whose certificate this is: its subjectAltName dNSNames are compared with the edges' names. No wildcards, and no
+    /// common name (RFC 5922 7.1, 7.2; Lync's own edges always carry their name in the subjectAltName).
+    pub(crate) fn identify(&self, certificate: &CertificateDer<'_>) -> Identified {
+        let Ok(certificate) = EndEntityCert::try_from(certificate) else {
+            return Identified::Stranger { names: Vec::new() };
+        };
+        let mut names = Vec::new();
+        for name in certificate.valid_dns_names() {
+            if let Some(index) = DomainName::parse(name).and_then(|name| self.by_edge.get(&name)) {
+                return Identified::Partner {
+                    index: *index,
+                    edge: name.to_ascii_lowercase().into_boxed_str(),
+                };
+            }
+            if names.len() < NAMES_SHOWN {
+                names.push(name.to_owned());
+            }
+        }
+        Identified::Stranger { names }
+    }
+}
+
+/// How many of a stranger's names the log shows.
+const NAMES_SHOWN: usize = 8;
+
+/// What a certificate's names say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identified {
+    /// A configured edge.
+    Partner {
+        /// The partner's place in the file.
+        index: usize,
+        /// The name that matched.
+        edge: Box<str>,
+    },
+    /// Nobody that is configured.
+    Stranger {
+        /// What it calls itself.
+        names: Vec<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn partner(name: &str, edge: &str, domain: &str) -> Partner {
+        Partner {
+            name: name.into(),
+            edges: vec![DomainName::parse(edge).unwrap()],
+            domains: vec![DomainName::parse(domain).unwrap()],
+        }
+    }
+
+    #[test]
+    fn names_with_wildcards_trailing_dots_or_a_single_label_are_refused() {
+        for text in [
+            "*.contoso.com",
+            "contoso.com.",
+            "contoso",
+            "",
+            "a..b",
+            "-a.b",
+            "sip:contoso.com",
+            "bücher.de",
+        ] {
+            assert_eq!(DomainName::parse(text), None, "{text}");
+        }
+        assert_eq!(
+            DomainName::parse("SIP.Contoso.com").unwrap().as_str(),
+            "sip.contoso.com"
+        );
+    }
+
+    #[test]
+    fn an_edge_belongs_to_one_partner_only() {
+        let twice = vec![
+            partner("a", "sip.x.example", "a.example"),
+            partner("b", "sip.x.example", "b.example"),
+        ];
+        assert_eq!(Partners::new(twice).unwrap_err().as_str(), "sip.x.example");
+    }
+
+    #[test]
+    fn a_partner_speaks_for_its_domains_in_any_case_and_for_no_subdomain() {
+        let partner = partner("a", "sip.a.example", "a.example");
+        assert!(partner.speaks_for(b"A.Example"));
+        assert!(!partner.speaks_for(b"evil.a.example"));
+        assert!(!partner.speaks_for(b"a.example."));
+    }
+}

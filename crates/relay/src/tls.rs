@@ -1,0 +1,176 @@
+//! The TLS side of the listener: which certificate we show, and whose chain we take.
+//!
+//! Not here: who the peer is (`partners`). A good chain ends the handshake well; the name decides later.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureAlgorithm, SignatureScheme,
+};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+
+/// The one cryptography provider of this program.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The configuration of the federation listener: mutual TLS 1.2 and 1.3.
+pub(crate) fn server_config(
+    certificates: Vec<CertifiedKey>,
+    roots: Arc<RootCertStore>,
+) -> Result<ServerConfig, Error> {
+    let provider = provider();
+    let verifier = PeerVerifier {
+        roots,
+        algorithms: provider.signature_verification_algorithms,
+    };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(Certificates::new(certificates)));
+    Ok(config)
+}
+
+/// Our certificates; ECDSA is offered first, RSA to who cannot read it.
+///
+/// Windows Server 2012 R2 and older have no ECDHE_RSA suite with GCM: they need the ECDSA one.
+#[derive(Debug)]
+struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn new(certificates: Vec<CertifiedKey>) -> Certificates {
+        let mut keys: Vec<_> = certificates.into_iter().map(Arc::new).collect();
+        keys.sort_by_key(|key| key.key.algorithm() != SignatureAlgorithm::ECDSA);
+        Certificates { keys }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // rustls has already left out the schemes for which the client offers no cipher suite.
+        self.keys
+            .iter()
+            .find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some())
+            .cloned()
+    }
+}
+
+/// Takes a chain that ends at one of our roots and whose leaf may be used as a TLS server or client.
+///
+/// Access Edges present the certificate that they also serve with, often with serverAuth as its only extended key usage;
+/// rustls' own verifier would refuse it.
+struct PeerVerifier {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl fmt::Debug for PeerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerVerifier")
+            .field("roots", &self.roots.len())
+            .finish()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // SChannel picks its certificate by this list and gives up on a long one: send none.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let leaf = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        leaf.verify_for_usage(
+            self.algorithms.all,
+            &self.roots.roots,
+            intermediates,
+            now,
+            TlsPeer,
+            None,
+            None,
+        )
+        .map_err(certificate_error)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// serverAuth or clientAuth, or no extended key usage at all (RFC 5280 4.2.1.12).
+struct TlsPeer;
+
+const SERVER_AUTH: [usize; 9] = [1, 3, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: [usize; 9] = [1, 3, 6, 1, 5, 5, 7, 3, 2];
+
+impl ExtendedKeyUsageValidator for TlsPeer {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let mut none = true;
+        for usage in usages {
+            none = false;
+            let usage = usage?.to_decoded_oid();
+            if usage == SERVER_AUTH || usage == CLIENT_AUTH {
+                return Ok(());
+            }
+        }
+        if none {
+            Ok(())
+        } else {
+            Err(webpki::Error::UnsupportedCriticalExtension)
+        }
+    }
+}
+
+/// The TLS alert that fits, with the reason kept for the log.
+fn certificate_error(error: webpki::Error) -> Error {
+    use webpki::Error as E;
+    let error = match error {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
+        }
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::CertRevoked => CertificateError::Revoked,
+        E::UnsupportedCriticalExtension => CertificateError::InvalidPurpose,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
+    };
+    Error::InvalidCertificate(error)
+}

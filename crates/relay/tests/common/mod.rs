@@ -1,0 +1,103 @@
+//! What the tests of the daemon share: a running relay in its world, and an end that checks the books.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::Path;
+
+use pushrelay_peers::world::World;
+use pushrelay_peers::{Daemon, FakeEdge, Samples};
+use toml::Table;
+
+/// An iPhone.
+pub(crate) const APPLE: &str = r#"{"service":"apns","token":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff","app":"com.example.chat"}"#;
+
+/// The content type of the relay's own format.
+pub(crate) fn json() -> &'static str {
+    "application/vnd.pushrelay+json; v=1"
+}
+
+/// A body for these targets.
+pub(crate) fn body(targets: &[&str]) -> String {
+    format!(
+        r#"{{"v":1,"event":"im.message","targets":[{}],"from":{{"uri":"sip:kima@contoso.example","name":"Kim Akers"}},"alert":{{"title":"Kim Akers","body":"Are you there?"}},"badge":3,"sound":"default"}}"#,
+        targets.join(",")
+    )
+}
+
+/// The real daemon between the fakes.
+pub(crate) struct Relay {
+    pub(crate) world: World,
+    pub(crate) daemon: Daemon,
+}
+
+/// The daemon's executable.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pushrelay"))
+}
+
+impl Relay {
+    /// With the world's own configuration.
+    pub(crate) async fn start() -> Relay {
+        Relay::configured(|_| {}).await
+    }
+
+    /// With a changed configuration.
+    pub(crate) async fn configured(change: impl FnOnce(&mut Table)) -> Relay {
+        let mut world = World::start().await.unwrap();
+        change(&mut world.config);
+        Relay::in_world(world).await
+    }
+
+    /// In a world of one's own making.
+    pub(crate) async fn in_world(world: World) -> Relay {
+        let daemon = world.daemon(binary()).await.unwrap();
+        Relay { world, daemon }
+    }
+
+    /// A connection of the partner's Edge.
+    pub(crate) async fn edge(&self) -> FakeEdge {
+        self.world.edge(&self.daemon).await.unwrap()
+    }
+
+    /// A Windows Phone as a target.
+    pub(crate) fn windows_phone(&self, token: &str) -> String {
+        format!(
+            r#"{{"service":"mpns","uri":"{}"}}"#,
+            self.world.windows_phone.url_for(token)
+        )
+    }
+
+    /// Ends the daemon as an operator would; its books must balance and nobody may have complained.
+    pub(crate) async fn end(mut self) {
+        conservation(&self.daemon.metrics().await.unwrap());
+        assert_eq!(self.world.apple.violations(), Vec::<String>::new());
+        assert_eq!(self.world.windows_phone.violations(), Vec::<String>::new());
+        let status = self.daemon.terminate().await.unwrap();
+        assert_eq!(status.code(), Some(0), "{:#?}", self.daemon.logs());
+    }
+}
+
+/// received = answered + in flight; targets = settled + in flight.
+pub(crate) fn conservation(samples: &Samples) {
+    let received = samples.sum("pushrelay_messages_received_total", &[]);
+    let answered = samples.sum("pushrelay_messages_answered_total", &[]);
+    let in_flight = samples.sum("pushrelay_messages_in_flight", &[]);
+    assert_eq!(
+        received,
+        answered + in_flight,
+        "MESSAGEs: received, answered, in flight {in_flight}"
+    );
+    for service in ["apns", "mpns"] {
+        let of = [("service", service)];
+        let targets = samples.sum("pushrelay_targets_total", &of);
+        let settled = samples.sum("pushrelay_targets_settled_total", &of);
+        let in_flight = samples.sum("pushrelay_targets_in_flight", &of);
+        let outcomes = samples.sum("pushrelay_outcomes_total", &of);
+        assert_eq!(
+            targets,
+            settled + in_flight,
+            "{service}: targets, settled, in flight {in_flight}"
+        );
+        assert_eq!(settled, outcomes, "{service}: each verdict has its cause");
+    }
+}
