@@ -1,2 +1,67 @@
-//! To come.
-fn main() {}
+//! The push relay: accepts federated push MESSAGEs over SIP and TLS and fans them out to Apple and to Windows Phone.
+
+mod address;
+mod admin;
+mod apple;
+mod check;
+mod config;
+mod delivery;
+mod intake;
+mod listener;
+mod log;
+mod metrics;
+mod page;
+mod partners;
+mod run;
+mod service;
+mod session;
+mod tls;
+mod verdicts;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An open, self-hosted push relay for Lync and Skype for Business sites.
+#[derive(Parser)]
+#[command(name = "pushrelay", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay until SIGTERM.
+    Serve {
+        /// The configuration file, TOML.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Judge a configuration and every file that it names, without opening a socket.
+    Check {
+        /// The configuration file, TOML.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// List every metric as a Markdown table.
+    Metrics,
+    /// Say which version this is.
+    Version,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve { config } => run::serve(&config),
+        Command::Check { config } => check::check(&config),
+        Command::Metrics => {
+            check::say(format_args!("{}", metrics::markdown().trim_end()));
+            ExitCode::SUCCESS
+        }
+        Command::Version => {
+            check::say(format_args!("pushrelay {}", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The configured apps on Apple's side, each with the client that reaches it.
+
+use pushrelay_providers::apns::{ApnsApp, ApnsClient, ApnsError, ApnsOptions};
+use pushrelay_push::Environment;
+
+use crate::config::App;
+
+/// One app and the connections that carry its pushes.
+pub(crate) struct AppleApp {
+    /// The id that senders name it by.
+    pub(crate) id: Box<str>,
+    /// Apple's world; `None` where a URL was given instead.
+    environment: Option<Environment>,
+    /// What its requests carry.
+    pub(crate) app: ApnsApp,
+    /// Its connections.
+    pub(crate) client: ApnsClient,
+}
+
+/// All apps, in the order of the file.
+pub(crate) struct AppleApps {
+    list: Vec<AppleApp>,
+}
+
+impl AppleApps {
+    /// Makes a client for each app.
+    pub(crate) fn new(apps: Vec<App>) -> Result<AppleApps, ApnsError> {
+        let client = |app: App| {
+            let options = ApnsOptions {
+                max_connections: app.connections,
+                ..ApnsOptions::default()
+            };
+            Ok(AppleApp {
+                id: app.id,
+                environment: app.environment,
+                app: ApnsApp::new(&app.topic)?,
+                client: ApnsClient::new(app.endpoint, app.credential, options)?,
+            })
+        };
+        Ok(AppleApps {
+            list: apps
+                .into_iter()
+                .map(client)
+                .collect::<Result<_, ApnsError>>()?,
+        })
+    }
+
+    /// The app with this id, in this environment where one is named. Without an id it is the only app, if there is but one.
+    pub(crate) fn find(
+        &self,
+        id: Option<&str>,
+        environment: Option<Environment>,
+    ) -> Option<&AppleApp> {
+        let fits = |app: &&AppleApp| {
+            environment.is_none() || app.environment.is_none() || app.environment == environment
+        };
+        match id {
+            Some(id) => self.list.iter().filter(|app| *app.id == *id).find(fits),
+            None if self.list.len() == 1 => self.list.iter().find(fits),
+            None => None,
+        }
+    }
+
+    /// All.
+    pub(crate) fn list(&self) -> &[AppleApp] {
+        &self.list
+    }
+}

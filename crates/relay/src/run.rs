@@ -1,0 +1,126 @@
+//! The life of the daemon: bind, serve, drain, end.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::listener::{self, Gate};
+use crate::service::Service;
+use crate::{admin, log};
+
+/// `pushrelay serve`: the exit code is 0 after a clean drain, 1 when work was left or nothing could start.
+pub(crate) fn serve(path: &Path) -> ExitCode {
+    let loaded = config::load(path, SystemTime::now());
+    let Some(config) = loaded.config else {
+        crate::check::report(path, &loaded.problems, &loaded.warnings);
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = log::install(&config.log) {
+        crate::check::complain(format_args!("{error:#}"));
+        return ExitCode::FAILURE;
+    }
+    for warning in &loaded.warnings {
+        warn!(file = %path.display(), key = warning.key, "{}", warning.text);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(run(config)) {
+        Ok(code) => code,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "cannot serve");
+            ExitCode::FAILURE
+        }
+    };
+    // Nothing that matters runs any more; a task that hangs must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (listen, admin_address, tls, grace) = (
+        config.listen.clone(),
+        config.admin,
+        config.tls.clone(),
+        config.drain_grace,
+    );
+    let service = Arc::new(Service::assemble(config)?);
+    let (drain, draining) = watch::channel(false);
+    let gate = Arc::new(Gate::new(service.clone(), tls, draining));
+
+    let mut listeners = JoinSet::new();
+    for address in listen {
+        let bound = listener::bind(address)
+            .await
+            .with_context(|| format!("sip.listen: cannot listen on {address}"))?;
+        listeners.spawn(listener::accept(bound, gate.clone()));
+    }
+    let admin = TcpListener::bind(admin_address)
+        .await
+        .with_context(|| format!("admin.listen: cannot listen on {admin_address}"))?;
+    info!(listener = "admin", address = %admin.local_addr()?, "listening");
+    let admin = tokio::spawn(admin::serve(admin, service.clone()));
+
+    service.metrics.ready.set(1);
+    notify(&[NotifyState::Ready]);
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+
+    either(&mut terminate, &mut interrupt).await;
+    service.metrics.ready.set(0);
+    notify(&[NotifyState::Stopping]);
+    info!(
+        grace_seconds = grace.as_secs(),
+        "draining: what was read is finished, nothing new is taken"
+    );
+    // The receivers live as long as the gate does.
+    let _ = drain.send(true);
+    let drained = async { while listeners.join_next().await.is_some() {} };
+    let code = tokio::select! {
+        () = drained => {
+            service.close().await;
+            info!("drained");
+            ExitCode::SUCCESS
+        }
+        () = tokio::time::sleep(grace) => {
+            warn!(messages_in_flight = service.metrics.messages_in_flight.get(), "the grace time is over");
+            ExitCode::FAILURE
+        }
+        () = either(&mut terminate, &mut interrupt) => {
+            warn!(messages_in_flight = service.metrics.messages_in_flight.get(), "asked again, ending now");
+            ExitCode::FAILURE
+        }
+    };
+    admin.abort();
+    Ok(code)
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without a supervisor there is nobody to tell.
+    let _ = sd_notify::notify(state);
+}

@@ -1,0 +1,364 @@
+//! One SIP connection: bytes in, requests to the intake, answers out in the order in which they are ready.
+//!
+//! One task, no locks. When too many requests are in flight it stops reading, so that TCP carries the pressure back to the
+//! peer. What was read is finished, whatever happens to the connection or the process meanwhile.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use pushrelay_sip::{Answer, Connection, Output, Request};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tracing::{debug, info};
+
+use crate::intake::{self, Intake};
+use crate::listener;
+use crate::metrics::Refusal;
+use crate::service::Service;
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Where it connects from.
+    pub(crate) address: SocketAddr,
+    /// The partner's place in the configuration; `None` for a stranger.
+    pub(crate) partner: Option<usize>,
+}
+
+/// A stranger is told why it is refused, this many times; then the connection closes.
+const STRANGER_REQUESTS: u32 = 3;
+
+/// One TLS record's worth of plain text (RFC 8446 5.1).
+const READ_BYTES: usize = 16 * 1024;
+
+/// How often time limits are looked at: coarse, so that the hot path sets no timer.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The most that is thrown away meanwhile: 4 MiB.
+const GOODBYE_READS: usize = 256;
+
+enum Event {
+    Read(usize),
+    Wrote,
+    Settled,
+    Draining,
+    Tick,
+    Failed(io::Error),
+}
+
+/// Serves one connection until the peer, a limit or the drain ends it. `seed` makes its To tags.
+pub(crate) async fn run<S>(
+    service: Arc<Service>,
+    mut stream: S,
+    peer: Peer,
+    seed: u64,
+    mut draining: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut session = Session {
+        connection: Connection::new(service.sip_limits(), peer.address, seed),
+        service: service.clone(),
+        peer,
+        outbox: Outbox::default(),
+        closing: false,
+        requests: 0,
+        last_read: Instant::now(),
+        retransmissions: 0,
+    };
+    let mut deliveries = FuturesUnordered::new();
+    let mut settled = Vec::new();
+    let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
+    let mut ticks = tokio::time::interval(TICK);
+    let mut draining = pin!(listener::drained(&mut draining));
+    let mut drained = false;
+    loop {
+        while let Some((request, delivery)) = session.next_delivery() {
+            let since = Instant::now();
+            deliveries.push(async move { (request, since, delivery.settle().await) });
+        }
+        if session.closing && deliveries.is_empty() && session.outbox.is_empty() {
+            break;
+        }
+        let may_read = !session.closing && deliveries.len() < service.limits.requests_in_flight;
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(result) = session.outbox.poll_write(&mut stream, cx) {
+                return Poll::Ready(result.map_or_else(Event::Failed, |()| Event::Wrote));
+            }
+            while let Poll::Ready(Some(done)) = deliveries.poll_next_unpin(cx) {
+                settled.push(done);
+            }
+            if !settled.is_empty() {
+                return Poll::Ready(Event::Settled);
+            }
+            if may_read {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                if let Poll::Ready(result) = Pin::new(&mut stream).poll_read(cx, &mut buffer) {
+                    return Poll::Ready(
+                        result.map_or_else(Event::Failed, |()| Event::Read(buffer.filled().len())),
+                    );
+                }
+            }
+            if !drained && draining.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Draining);
+            }
+            ticks.poll_tick(cx).map(|_| Event::Tick)
+        })
+        .await;
+        match event {
+            // The peer has said all it has to say; answers can still go out.
+            Event::Read(0) => session.closing = true,
+            Event::Read(length) => session.read(&buffer[..length]),
+            Event::Wrote => {}
+            Event::Settled => {
+                for (request, since, verdicts) in settled.drain(..) {
+                    let words = verdicts.words();
+                    let answer = verdicts.into_answer(&service);
+                    session.answer(&request, since, &answer, &words);
+                }
+            }
+            Event::Draining => {
+                drained = true;
+                session.closing = true;
+            }
+            Event::Tick => session.tick(deliveries.is_empty()),
+            Event::Failed(error) => {
+                debug!(peer = %peer.address, %error, "connection failed");
+                session.abandon();
+            }
+        }
+    }
+    // The peer may be gone already; nothing depends on the goodbye.
+    let _ = tokio::time::timeout(GOODBYE, goodbye(&mut stream, &mut buffer)).await;
+    session.count_retransmissions();
+}
+
+/// Says that nothing more will come, and takes what the peer is still sending: closing on unread bytes resets the
+/// connection, and a reset takes away the answer that says why.
+async fn goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    stream.shutdown().await?;
+    for _ in 0..GOODBYE_READS {
+        if stream.read(buffer).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Session {
+    service: Arc<Service>,
+    connection: Connection,
+    peer: Peer,
+    outbox: Outbox,
+    /// No more is read; the connection ends when all is answered.
+    closing: bool,
+    requests: u32,
+    last_read: Instant,
+    retransmissions: u64,
+}
+
+impl Session {
+    fn read(&mut self, bytes: &[u8]) {
+        self.last_read = Instant::now();
+        self.connection.receive(bytes, self.last_read);
+    }
+
+    /// Works off what the connection has to say, up to the next request that must wait for its verdicts.
+    fn next_delivery(&mut self) -> Option<(Request, crate::delivery::Delivery)> {
+        while let Some(output) = self.connection.poll_output() {
+            match output {
+                Output::Transmit(bytes) => self.outbox.push(bytes),
+                Output::Refused { status, reason } => {
+                    self.service.metrics.refusal(Refusal::Framing);
+                    info!(peer = %self.peer.address, partner = self.partner_name(), status, reason, "framing lost");
+                }
+                Output::Close(reason) => {
+                    debug!(peer = %self.peer.address, ?reason, "closing");
+                    self.closing = true;
+                }
+                Output::Request(request) => {
+                    self.count_request(&request);
+                    match intake::judge(
+                        &self.service,
+                        &request,
+                        self.peer.partner,
+                        SystemTime::now(),
+                    ) {
+                        Intake::Deliver(delivery) => return Some((request, delivery)),
+                        Intake::Answer(answer, refusal) => {
+                            self.answer_at_once(&request, &answer, refusal)
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn count_request(&mut self, request: &Request) {
+        self.requests += 1;
+        let metrics = &self.service.metrics;
+        if request.is_message() {
+            metrics.requests_message.inc();
+            metrics.message_received(self.peer.partner);
+        } else if request.is_options() {
+            metrics.requests_options.inc();
+        } else {
+            metrics.requests_other.inc();
+        }
+    }
+
+    fn answer_at_once(&mut self, request: &Request, answer: &Answer, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            self.service.metrics.refusal(refusal);
+        }
+        self.answer(
+            request,
+            Instant::now(),
+            answer,
+            refusal.map_or("", Refusal::label),
+        );
+        if self.peer.partner.is_none() && self.requests >= STRANGER_REQUESTS {
+            self.closing = true;
+        }
+    }
+
+    fn answer(&mut self, request: &Request, since: Instant, answer: &Answer, verdicts: &str) {
+        let now = Instant::now();
+        self.connection.respond(request.key(), answer, now);
+        let elapsed = now.duration_since(since);
+        if request.is_message() {
+            self.service.metrics.message_answered(answer.status());
+            self.service
+                .metrics
+                .message_seconds
+                .observe(elapsed.as_secs_f64());
+        }
+        info!(
+            call_id = %request.call_id().escape_ascii(),
+            method = %request.method().escape_ascii(),
+            partner = self.partner_name(),
+            status = answer.status(),
+            verdicts,
+            reason = answer.reason_text(),
+            micros = elapsed.as_micros() as u64,
+            "answered"
+        );
+    }
+
+    fn partner_name(&self) -> &str {
+        self.peer
+            .partner
+            .and_then(|index| self.service.partners.get(index))
+            .map_or("-", |partner| &*partner.name)
+    }
+
+    fn tick(&mut self, idle: bool) {
+        let now = Instant::now();
+        self.connection.handle_timeout(now);
+        self.count_retransmissions();
+        let limits = &self.service.limits;
+        if self
+            .outbox
+            .since
+            .is_some_and(|since| now.duration_since(since) > limits.write_timeout)
+        {
+            info!(peer = %self.peer.address, partner = self.partner_name(), "the peer does not take its answers, closing");
+            self.abandon();
+        } else if idle
+            && self.outbox.is_empty()
+            && now.duration_since(self.last_read) > limits.idle_timeout
+        {
+            self.closing = true;
+        }
+    }
+
+    /// The stream is of no more use; what was read is finished all the same.
+    fn abandon(&mut self) {
+        self.closing = true;
+        self.outbox.abandon();
+    }
+
+    fn count_retransmissions(&mut self) {
+        let total = self.connection.counts().retransmissions;
+        self.service
+            .metrics
+            .retransmissions
+            .inc_by(total - self.retransmissions);
+        self.retransmissions = total;
+    }
+}
+
+/// Bytes that wait to be written.
+#[derive(Default)]
+struct Outbox {
+    queue: VecDeque<Bytes>,
+    /// Handed to TLS, but perhaps not yet on the wire.
+    unflushed: bool,
+    /// Since when something waits.
+    since: Option<Instant>,
+    /// Nothing can be written any more.
+    abandoned: bool,
+}
+
+impl Outbox {
+    fn push(&mut self, bytes: Bytes) {
+        if !self.abandoned {
+            self.queue.push_back(bytes);
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed
+    }
+
+    fn abandon(&mut self) {
+        *self = Outbox {
+            abandoned: true,
+            ..Outbox::default()
+        };
+    }
+
+    /// Ready when something was waiting and all of it is written; pending when nothing waits.
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while let Some(bytes) = self.queue.front_mut() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            bytes.advance(written);
+            if !bytes.has_remaining() {
+                self.queue.pop_front();
+            }
+            self.since = Some(Instant::now());
+        }
+        if !self.unflushed {
+            return Poll::Pending;
+        }
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        self.unflushed = false;
+        self.since = None;
+        Poll::Ready(Ok(()))
+    }
+}

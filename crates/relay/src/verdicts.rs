@@ -1,0 +1,237 @@
+//! What the sender is told: the verdicts of all targets, made one SIP answer.
+//!
+//! The rules, in this order: something deferred, nothing can be promised: 503. All accepted: 200. Some accepted: 200 with a
+//! Warning. None accepted: 410 when all are gone, 403 when the platform is switched off, else 488 with the first reason.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use pushrelay_push::{Cause, Local, Outcome, Service as Provider, Verdict};
+use pushrelay_sip::Answer;
+
+/// The outcome of every target, in the order of the body.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdicts {
+    list: Vec<Option<(Provider, Outcome)>>,
+}
+
+impl Verdicts {
+    /// `targets` that have none yet.
+    pub(crate) fn new(targets: usize) -> Verdicts {
+        Verdicts {
+            list: vec![None; targets],
+        }
+    }
+
+    /// Notes a target's outcome.
+    pub(crate) fn settle(&mut self, target: usize, provider: Provider, outcome: Outcome) {
+        self.list[target] = Some((provider, outcome));
+    }
+
+    /// The targets that have none yet.
+    pub(crate) fn open(&self) -> Vec<usize> {
+        (0..self.list.len())
+            .filter(|target| self.list[*target].is_none())
+            .collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = &(Provider, Outcome)> {
+        self.list.iter().flatten()
+    }
+
+    fn count(&self, which: impl Fn(&Outcome) -> bool) -> usize {
+        self.known().filter(|(_, outcome)| which(outcome)).count()
+    }
+
+    /// `apns:accepted:Success`, one word a target, for the log.
+    pub(crate) fn words(&self) -> String {
+        let mut words = String::with_capacity(32 * self.list.len());
+        for (provider, outcome) in self.known() {
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            for (index, part) in [
+                provider.label(),
+                outcome.verdict.label(),
+                outcome.cause.label(),
+            ]
+            .iter()
+            .enumerate()
+            {
+                if index > 0 {
+                    words.push(':');
+                }
+                words.push_str(part);
+            }
+        }
+        words
+    }
+}
+
+/// How long a sender is asked to wait where no provider names a time.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// The answer, with `accepted_status` for success and `host` as the agent of a Warning.
+pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> Answer {
+    let all = verdicts.list.len();
+    let accepted = verdicts.count(|outcome| outcome.verdict == Verdict::Accepted);
+    if accepted == all {
+        return Answer::new(accepted_status);
+    }
+    let deferred = verdicts.count(|outcome| matches!(outcome.verdict, Verdict::Deferred { .. }));
+    if deferred > 0 {
+        return unavailable(verdicts, deferred, all);
+    }
+    if accepted > 0 {
+        let first = first_reason(verdicts);
+        let text = format!(
+            "{} of {all} targets were not accepted; the first: {first}",
+            all - accepted
+        );
+        return Answer::new(accepted_status).warning(host.to_owned(), text);
+    }
+    if verdicts.count(|outcome| matches!(outcome.verdict, Verdict::Gone { .. })) == all {
+        return Answer::new(410).reason(first_reason(verdicts));
+    }
+    if verdicts.count(|outcome| outcome.cause == Cause::Local(Local::PlatformOff)) == all {
+        return Answer::new(403).reason(first_reason(verdicts));
+    }
+    Answer::new(488).reason(first_reason(verdicts))
+}
+
+fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize) -> Answer {
+    let first = verdicts
+        .known()
+        .find(|(_, outcome)| matches!(outcome.verdict, Verdict::Deferred { .. }));
+    let first = first
+        .map(|(provider, outcome)| describe(*provider, outcome))
+        .unwrap_or_default();
+    Answer::new(503)
+        .reason(format!(
+            "{deferred} of {all} targets could not be settled in time; the first: {first}"
+        ))
+        .retry_after(retry_after(verdicts))
+}
+
+/// The longest wait that a provider asks for, in seconds.
+fn retry_after(verdicts: &Verdicts) -> u32 {
+    let waits = verdicts
+        .known()
+        .filter_map(|(_, outcome)| match outcome.verdict {
+            Verdict::Deferred { retry_after, .. } => retry_after,
+            _ => None,
+        });
+    let longest = waits.max().unwrap_or(RETRY_AFTER);
+    u32::try_from(longest.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn first_reason(verdicts: &Verdicts) -> String {
+    let first = verdicts
+        .known()
+        .find(|(_, outcome)| outcome.verdict != Verdict::Accepted);
+    first
+        .map(|(provider, outcome)| describe(*provider, outcome))
+        .unwrap_or_default()
+}
+
+/// Which service, and why.
+fn describe(provider: Provider, outcome: &Outcome) -> String {
+    let name = provider.display_name();
+    match (outcome.verdict, outcome.cause) {
+        (_, Cause::Local(local)) => format!("{name}: {}", say(local)),
+        (Verdict::Gone { since: Some(since) }, cause) => {
+            let seconds = since
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            format!(
+                "{name}: the device is gone since UNIX time {seconds} ({})",
+                cause.label()
+            )
+        }
+        (Verdict::Gone { since: None }, cause) => {
+            format!("{name}: the device is gone ({})", cause.label())
+        }
+        (Verdict::Refused(_), cause) => format!("{name} refused it: {}", cause.label()),
+        (Verdict::Deferred { .. }, Cause::Transport(transport)) => {
+            format!("{name} could not be asked: {}", transport.label())
+        }
+        (_, cause) => format!("{name}: {}", cause.label()),
+    }
+}
+
+fn say(local: Local) -> &'static str {
+    match local {
+        Local::Test => "a test, not forwarded",
+        Local::PlatformOff => "this platform is switched off here",
+        Local::UnknownApp => "no app of that id and environment is configured here",
+        Local::TooLarge => "the notification is too large for this service",
+        Local::Expired => "its time to live had passed",
+        Local::PrivateAddress => "the channel's host has no public address",
+        Local::Deadline => "no answer yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pushrelay_push::{Scope, Transport};
+
+    fn verdicts(outcomes: &[Outcome]) -> Verdicts {
+        let mut verdicts = Verdicts::new(outcomes.len());
+        for (target, outcome) in outcomes.iter().enumerate() {
+            verdicts.settle(target, Provider::Apns, *outcome);
+        }
+        verdicts
+    }
+
+    const ACCEPTED: Outcome = Outcome {
+        verdict: Verdict::Accepted,
+        cause: Cause::Local(Local::Test),
+        ambiguous: false,
+    };
+    const GONE: Outcome = Outcome {
+        verdict: Verdict::Gone { since: None },
+        cause: Cause::Local(Local::Test),
+        ambiguous: false,
+    };
+
+    fn status(outcomes: &[Outcome]) -> u16 {
+        answer(&verdicts(outcomes), 200, "push.example.org").status()
+    }
+
+    #[test]
+    fn every_mixture_has_its_status() {
+        let deferred = Outcome::from(Transport::Connect);
+        let off = Local::PlatformOff.outcome();
+        let refused = Local::UnknownApp.outcome();
+        assert_eq!(status(&[ACCEPTED, ACCEPTED]), 200);
+        assert_eq!(status(&[ACCEPTED, GONE]), 200);
+        assert_eq!(status(&[ACCEPTED, refused]), 200);
+        assert_eq!(status(&[ACCEPTED, deferred]), 503);
+        assert_eq!(status(&[GONE, deferred]), 503);
+        assert_eq!(status(&[GONE, GONE]), 410);
+        assert_eq!(status(&[GONE, refused]), 488);
+        assert_eq!(status(&[off]), 403);
+        assert_eq!(status(&[off, refused]), 488);
+    }
+
+    #[test]
+    fn the_longest_wait_is_the_one_that_is_told() {
+        let wait = |seconds| Outcome {
+            verdict: Verdict::Deferred {
+                scope: Scope::Device,
+                retry_after: Some(Duration::from_secs(seconds)),
+            },
+            cause: Cause::Transport(Transport::Timeout),
+            ambiguous: false,
+        };
+        assert_eq!(
+            retry_after(&verdicts(&[wait(60), wait(3600), wait(5)])),
+            3600
+        );
+        assert_eq!(
+            retry_after(&verdicts(&[Outcome::from(Transport::Connect)])),
+            30
+        );
+    }
+}
