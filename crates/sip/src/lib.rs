@@ -30,6 +30,8 @@ mod connection;
 mod decoder;
 mod fault;
 mod field;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod lex;
 mod limits;
