@@ -127,7 +127,7 @@ impl Shared {
     async fn exchange(&self, request: &ApnsRequest, progress: &mut Progress) -> Outcome {
         let pool = &self.pool;
         let mut resends = pool.options().max_resends;
-        let mut renewed = false;
+        let mut repeated = false;
         loop {
             let permit = match pool.acquire().await {
                 Ok(permit) => permit,
@@ -143,12 +143,13 @@ impl Shared {
                     match self.answer(response, connection, progress).await {
                         Ok(answer) => {
                             let outcome = answer.outcome();
-                            if !renewed && self.heed(outcome.cause, bearer.as_ref(), connection) {
-                                renewed = true;
-                                *progress = Progress::default();
-                                continue;
+                            let again = self.heed(outcome.cause, bearer.as_ref(), connection);
+                            if !again || repeated {
+                                return outcome;
                             }
-                            return outcome;
+                            repeated = true;
+                            *progress = Progress::default();
+                            continue;
                         }
                         Err(error) => {
                             let after = After::of(&error);
@@ -243,7 +244,8 @@ impl Shared {
         Ok(Answer { status, body })
     }
 
-    /// Does what Apple asks for beyond this push. `true`: there is another token now, with which the push is worth repeating.
+    /// Does what Apple asks for beyond this push. `true`: with another token, or on another connection, the push is worth
+    /// repeating once.
     fn heed(&self, cause: Cause, bearer: Option<&Bearer>, connection: &Arc<Connection>) -> bool {
         let Cause::Apns(reason) = cause else {
             return false;
@@ -262,7 +264,8 @@ impl Shared {
             }
             (ApnsReason::Shutdown | ApnsReason::IdleTimeout, _, _) => {
                 self.pool.leave(connection, Transport::Closed);
-                false
+                // An idle connection says nothing about the service; one that is shutting down wants a pause.
+                reason == ApnsReason::IdleTimeout
             }
             _ => false,
         }

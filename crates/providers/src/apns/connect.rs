@@ -36,8 +36,10 @@ pub(crate) struct Established {
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) transport: Transport,
-    /// For the log: names the host, never a secret.
+    /// For the log: never a secret.
     pub(crate) text: String,
+    /// It took so long that nobody should wait for another one.
+    pub(crate) slow: bool,
 }
 
 impl Connector {
@@ -67,14 +69,21 @@ impl Connector {
 
     /// Connects within [`ApnsOptions::connect_timeout`].
     pub(crate) async fn connect(&self) -> Result<Established, ConnectError> {
-        let deadline = Instant::now() + self.options.connect_timeout;
+        let begin = Instant::now();
+        let deadline = begin + self.options.connect_timeout;
+        let result = self.connect_before(deadline).await;
+        result.map_err(|(transport, text)| ConnectError {
+            transport,
+            text,
+            slow: begin.elapsed() * 2 > self.options.connect_timeout,
+        })
+    }
+
+    async fn connect_before(&self, deadline: Instant) -> Result<Established, (Transport, String)> {
         // Whoever configured the endpoint may point it wherever they like.
         let tcp = dial(&self.host, self.port, |_| true, deadline)
             .await
-            .map_err(|error| ConnectError {
-                transport: error.transport(),
-                text: error.to_string(),
-            })?;
+            .map_err(|error| (error.transport(), error.to_string()))?;
         let tls = self.tls.connect(self.server_name.clone(), tcp);
         let stream = match timeout_at(deadline, tls).await {
             Ok(Ok(stream)) => stream,
@@ -89,23 +98,17 @@ impl Connector {
         let handshake = builder().handshake(stream);
         match timeout_at(deadline, handshake).await {
             Ok(Ok((sender, connection))) => Ok(Established { sender, connection }),
-            Ok(Err(error)) => Err(ConnectError {
-                transport: Transport::Protocol,
-                text: error.to_string(),
-            }),
-            Err(_) => Err(ConnectError {
-                transport: Transport::Timeout,
-                text: "the HTTP/2 preface could not be written".to_owned(),
-            }),
+            Ok(Err(error)) => Err((Transport::Protocol, error.to_string())),
+            Err(_) => Err((
+                Transport::Timeout,
+                "the HTTP/2 preface could not be written".to_owned(),
+            )),
         }
     }
 }
 
-fn tls_error(text: String) -> ConnectError {
-    ConnectError {
-        transport: Transport::Tls,
-        text,
-    }
+fn tls_error(text: String) -> (Transport, String) {
+    (Transport::Tls, text)
 }
 
 fn builder() -> h2::client::Builder {

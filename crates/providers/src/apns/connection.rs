@@ -209,6 +209,8 @@ impl Driver {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
+            // A GOAWAY to an idle connection ends it in the same breath.
+            self.see_go_away(cx);
             return Poll::Ready(End::Closed(result.err()));
         }
         self.follow_limit();

@@ -69,12 +69,14 @@ impl Endpoint {
         if ServerName::try_from(host.as_str()).is_err() {
             return Err(error("the host is neither a DNS name nor an IP address"));
         }
-        let port = match authority.port() {
+        // What stands behind the host; `Authority::port` keeps silent about a port that is none.
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => 443,
             Some(_) => authority
                 .port_u16()
                 .filter(|port| *port != 0)
                 .ok_or_else(|| error("the port is not 1 to 65535"))?,
-            None => 443,
+            None => return Err(error("the host cannot be told")),
         };
         Ok(Endpoint {
             host: host.into(),

@@ -37,7 +37,7 @@ struct State {
     waiting: VecDeque<Waiting>,
     next_waiter: u64,
     connecting: bool,
-    /// Connects or connections in a row that came to nothing.
+    /// Connects, and connections without a useful answer, in a row.
     failures: u32,
     /// Until when no connect is tried, and why.
     pause: Option<(Instant, Transport)>,
@@ -202,7 +202,7 @@ impl Pool {
                 .map(|connection| connection.limit(most) as u64)
                 .sum(),
             waiting: state.waiting.len() as u64,
-            unreachable: u64::from(state.pause.is_some() && state.connections.is_empty()),
+            unreachable: u64::from(state.failures >= PATIENCE && state.connections.is_empty()),
             connects: read(&self.counters.connects),
             connect_failures: read(&self.counters.connect_failures),
             goaways: read(&self.counters.goaways),
@@ -236,9 +236,10 @@ impl Pool {
 
     fn enqueue(self: &Arc<Self>, state: &mut State) -> Result<Waiter, Refusal> {
         if state.connections.is_empty()
+            && state.failures >= PATIENCE
             && let Some((until, why)) = state.pause
-            // While a connect is on its way after many failures, only the one who asked for it waits.
-            && (Instant::now() < until || (state.connecting && state.failures >= PATIENCE))
+            // Whoever comes after the pause waits for the connect that this starts; those who come meanwhile do not.
+            && (Instant::now() < until || state.connecting)
         {
             count(&self.counters.failed_fast);
             return Err(Refusal::Unreachable(why));
@@ -280,7 +281,11 @@ impl Pool {
             return;
         }
         match state.pause {
-            Some((until, why)) if state.connections.is_empty() && Instant::now() < until => {
+            Some((until, why))
+                if state.connections.is_empty()
+                    && state.failures >= PATIENCE
+                    && Instant::now() < until =>
+            {
                 for waiting in state.waiting.drain(..) {
                     // Whoever no longer listens needs no answer.
                     let _ = waiting.sender.send(Err(Refusal::Unreachable(why)));
@@ -298,18 +303,19 @@ impl Pool {
         {
             return;
         }
-        let now = Instant::now();
-        let paused = state.pause.is_some_and(|(until, _)| now < until);
-        // One more beside others only when it is known what these carry, and the peer takes connections at all.
-        if paused
-            || state
-                .connections
-                .iter()
-                .any(|connection| !connection.is_settled())
+        // One more beside others only when it is known what these carry, and while nothing has failed.
+        if state
+            .connections
+            .iter()
+            .any(|connection| !connection.is_settled() || state.failures > 0)
         {
             return;
         }
-        let wait = self.pace(state, now);
+        let now = Instant::now();
+        let pause = state.pause.map_or(Duration::ZERO, |(until, _)| {
+            until.saturating_duration_since(now)
+        });
+        let wait = self.pace(state, now).max(pause);
         state.connecting = true;
         let me = self.me.clone();
         let connector = self.connector.clone();
@@ -317,8 +323,7 @@ impl Pool {
             // Made in here: a runtime that is going down drops this task where it is spawned, under the lock.
             let attempt = Attempt(me);
             sleep(wait).await;
-            let result = connector.connect().await;
-            attempt.end(result);
+            attempt.end(connector.connect().await);
         });
     }
 
@@ -348,6 +353,10 @@ impl Pool {
         count(&self.counters.connect_failures);
         let mut state = self.lock();
         state.connecting = false;
+        if error.slow {
+            // Three times as long is more than anybody waits.
+            state.failures = state.failures.max(PATIENCE - 1);
+        }
         self.fail(&mut state, error.transport);
         tracing::warn!(
             peer = %self.peer(), transport = error.transport.label(), error = %error.text, failures = state.failures,
@@ -451,6 +460,7 @@ impl Drop for Attempt {
             pool.failed(&ConnectError {
                 transport: Transport::Connect,
                 text: "the connect was given up".to_owned(),
+                slow: false,
             });
         }
     }
@@ -469,5 +479,6 @@ fn jitter(pause: Duration) -> Duration {
     pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
 }
 
-/// After so many failures in a row those who come while a connect is on its way do not wait for it.
+/// After so many failures in a row the peer is known to be out of reach: nobody waits for it any more. Before, a push waits out
+/// the pause: 250 and 500 ms are well within what its sender has.
 const PATIENCE: u32 = 3;
