@@ -36,6 +36,9 @@ const TOP_LEVEL: &[&str] = &[
     "target",
 ];
 
+/// The folders whose README.md is their manual.
+const MANUALS: &[&str] = &["benches", "config", "crates", "deploy"];
+
 /// Past this a file has probably two subjects.
 const FILE_LINES: usize = 800;
 
@@ -86,6 +89,16 @@ fn every_manifest_takes_the_lints_of_the_workspace() {
 fn the_top_level_has_only_what_the_design_lists() {
     let names = entries(&root());
     assert_eq!(strangers(names.iter().map(String::as_str)), NOTHING);
+}
+
+#[test]
+fn every_main_folder_has_its_manual() {
+    let missing: Vec<&str> = MANUALS
+        .iter()
+        .copied()
+        .filter(|folder| !root().join(folder).join("README.md").is_file())
+        .collect();
+    assert_eq!(missing, NOTHING);
 }
 
 #[test]
