@@ -18,6 +18,8 @@ pub(crate) struct Wire<S> {
     inner: S,
     control: Arc<WireControl>,
     incoming: Frames,
+    /// Where the next octets are read into.
+    space: Vec<u8>,
     /// Bytes that h2 may read.
     inbox: Bytes,
     outgoing: Frames,
@@ -29,6 +31,8 @@ pub(crate) struct Wire<S> {
     unacknowledged: VecDeque<Settings>,
     /// MAX_CONCURRENT_STREAMS as the peer has acknowledged it, or a higher one that it has yet to see.
     limit: u32,
+    /// MAX_CONCURRENT_STREAMS in the first SETTINGS.
+    first_limit: u32,
     first_settings: bool,
     closing: Option<u32>,
     closed: bool,
@@ -121,12 +125,14 @@ impl<S> Wire<S> {
             inner,
             control,
             incoming: Frames::after_preface(),
+            space: Vec::new(),
             inbox: Bytes::default(),
             outgoing: Frames::default(),
             outbox: Bytes::default(),
             open: HashSet::new(),
             unacknowledged: VecDeque::new(),
-            limit,
+            limit: u32::MAX, // nothing binds the peer before it has seen our SETTINGS
+            first_limit: limit,
             first_settings: true,
             closing: None,
             closed: false,
@@ -172,7 +178,7 @@ impl<S> Wire<S> {
                         if std::mem::take(&mut self.first_settings) {
                             let length = frame.length + 6;
                             self.outbox.push(&head(length, SETTINGS, 0, 0));
-                            self.outbox.push(&limit_parameter(self.limit));
+                            self.outbox.push(&limit_parameter(self.first_limit));
                             continue;
                         }
                     }
@@ -216,7 +222,8 @@ impl<S> Wire<S> {
                     self.limit = limit;
                     return false;
                 }
-                Some(Settings::OfH2) | None => {}
+                Some(Settings::OfH2) => self.limit = self.first_limit,
+                None => {}
             },
             HEADERS => {
                 if frame.flags & PRIORITY_FLAG != 0 {
@@ -266,12 +273,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 this.inbox.pop_into(buffer);
                 return Poll::Ready(Ok(()));
             }
-            let mut space = [0_u8; READ_SIZE];
+            let mut space = std::mem::take(&mut this.space);
+            space.resize(READ_SIZE, 0);
             let mut read = ReadBuf::new(&mut space);
-            match Pin::new(&mut this.inner).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => this.take_incoming(read.filled()),
-                other => return other,
+            let result = Pin::new(&mut this.inner).poll_read(cx, &mut read);
+            let ended = read.filled().is_empty();
+            this.take_incoming(read.filled());
+            this.space = space;
+            if ended || !matches!(result, Poll::Ready(Ok(()))) {
+                return result;
             }
         }
     }
