@@ -284,9 +284,18 @@ impl World {
     }
 }
 
-/// A device token of 64 digits that belongs to `number`.
+/// A device token of 64 digits that belongs to `number`, always the same, and looks like any other.
 pub fn device_token(number: u64) -> String {
-    format!("{:064x}", u128::from(number) | 0xa0_0000_0000_0000_0000)
+    let words = (0..4).map(|word| scattered(number.wrapping_mul(4).wrapping_add(word)));
+    words.map(|word| format!("{word:016x}")).collect()
+}
+
+/// A permutation of all numbers under which neighbours are far apart (the finalizer of SplitMix64).
+fn scattered(number: u64) -> u64 {
+    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn pair(stem: &str) -> Value {

@@ -584,6 +584,10 @@ request_route {{
         assert_eq!(answer.status, 415);
         assert_eq!(answer.reason().as_deref(), Some("no \"json\""));
 
+        // RFC 5626 4.4.1: a double CRLF is answered with a single one.
+        edge.send_raw(b"\r\n\r\n").await.unwrap();
+        edge.pongs(1, SOON).await.unwrap();
+
         edge.send_raw(b"NONSENSE\r\n\r\n").await.unwrap();
         // Kamailio ends the connection without TLS' close_notify.
         let end = edge.closed(SOON).await.unwrap_err();

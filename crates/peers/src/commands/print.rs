@@ -57,6 +57,7 @@ pub(crate) fn answer(answer: &SipAnswer) -> String {
         "Retry-After",
         "Accept",
         "Allow",
+        "Supported",
     ] {
         for value in answer.headers(name) {
             text.push_str(&format!("\n               {name}: {value}"));
