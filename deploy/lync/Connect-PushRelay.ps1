@@ -210,12 +210,10 @@ function Get-Plan([string] $Shape, [string] $Uri, [string] $Domain, [string] $Re
     }
     if (($Shape -ne 'OcsEdge') -and (@(Get-CsAllowedDomain | Where-Object { "$($_.Identity)" -eq $Domain }).Count -eq 0)) {
         $with = @{ Identity = $Domain; Comment = 'push relay' }
-        if (-not $byProvider) {
-            $with['ProxyFqdn'] = $Relay
-            # Per domain only since Skype for Business Server 2015.
-            if ((Get-Command New-CsAllowedDomain).Parameters.ContainsKey('VerificationLevel')) {
-                $with['VerificationLevel'] = 'AlwaysVerifiable'
-            }
+        if (-not $byProvider) { $with['ProxyFqdn'] = $Relay }
+        # Per domain only since Skype for Business Server 2015.
+        if ((Get-Command New-CsAllowedDomain).Parameters.ContainsKey('VerificationLevel')) {
+            $with['VerificationLevel'] = 'AlwaysVerifiable'
         }
         New-Step 'New-CsAllowedDomain' $with $null
     }
