@@ -2,9 +2,6 @@
 //!
 //! Not here: anything that a relay in production needs.
 
-// What a command has to say is its output.
-#![allow(clippy::print_stdout)]
-
 mod commands;
 
 use std::process::ExitCode;

@@ -174,8 +174,7 @@ async fn a_graceful_goaway_answers_what_was_processed_and_nothing_else() {
     assert!(counts.unprocessed <= 4); // some may never have left the client
     assert_eq!(counts.goaways, 1);
     for number in 7..=10 {
-        let id = apple.ids().get(&apns_id(number)).copied();
-        assert_eq!(id.unwrap_or_default().accepted, 0);
+        assert_eq!(apple.id(&apns_id(number)).accepted, 0);
     }
     // The connection ends by itself.
     let _ = tokio::time::timeout(SOON, client.connection).await.unwrap();
@@ -367,7 +366,7 @@ async fn a_dropped_connection_can_have_swallowed_an_accepted_push() {
     let mut client = Client::connect(&apple).await;
     assert_eq!(client.push(1).await.unwrap().status, 200);
     assert_eq!(apple.counts().accepted_unanswered, 1);
-    assert_eq!(apple.ids()[&apns_id(1)].accepted, 2);
+    assert_eq!(apple.id(&apns_id(1)).accepted, 2);
     assert_eq!(apple.duplicates(), 1);
 }
 
@@ -492,6 +491,65 @@ async fn answers_of_a_script_come_in_turn_and_the_last_one_stays() {
     assert_eq!(statuses, [503, 200, 200]);
     apple.script_nothing();
     assert_eq!(client.push(1).await.unwrap().status, 200);
+}
+
+/// Graceful GOAWAYs and refused streams take nothing that was accepted from the client, so both sides must count the same.
+#[tokio::test]
+async fn both_sides_count_the_same_through_goaways_and_resets() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seed = now.unwrap().subsec_nanos() | 1;
+    eprintln!("seed {seed}");
+    let dice = std::sync::atomic::AtomicU32::new(seed);
+    let apple = apple().await;
+    apple.decide(move |_| {
+        let turn = |x: u32| {
+            let x = x ^ (x << 13);
+            let x = x ^ (x >> 17);
+            x ^ (x << 5)
+        };
+        let next = |x| Some(turn(x));
+        let order = std::sync::atomic::Ordering::SeqCst;
+        let thrown = dice.fetch_update(order, order, next).unwrap();
+        match thrown % 100 {
+            0 => Some(ApnsAnswer::go_away(GoAway::graceful())),
+            1 => Some(ApnsAnswer::go_away(GoAway::graceful().before_this())),
+            2 => Some(ApnsAnswer::fault(ApnsFault::Reset(7))),
+            3..10 => Some(ApnsAnswer::ok().after(Duration::from_millis(1))),
+            _ => None,
+        }
+    });
+
+    let (mut sent, mut heard) = (0, 0);
+    while sent < 5000 {
+        let mut client = Client::connect(&apple).await;
+        while !client.connection.is_finished() && client.send.clone().ready().await.is_ok() {
+            let room = client.send.current_max_send_streams().min(50) as u64;
+            let responses: Vec<_> = (sent..sent + room).map(|n| client.begin(n)).collect();
+            let first = sent;
+            sent += room;
+            let answers = join_all(responses.into_iter().map(read)).await;
+            let mut over = false;
+            for (number, answer) in (first..).zip(answers) {
+                let accepted = apple.id(&apns_id(number)).accepted;
+                let status = answer.map(|answer| answer.status);
+                assert_eq!(u32::from(matches!(status, Ok(200))), accepted, "{status:?}");
+                heard += u64::from(accepted);
+                over |= status.is_err();
+            }
+            if over {
+                break;
+            }
+        }
+    }
+    let counts = apple.counts();
+    assert_eq!(counts.accepted, heard);
+    assert_eq!(counts.accepted_unanswered, 0);
+    assert_eq!(apple.duplicates(), 0);
+    assert_eq!(apple.violations(), [""; 0]);
+    assert!(
+        counts.goaways > 0 && counts.resets > 0 && counts.unprocessed > 0,
+        "{counts:?}"
+    );
 }
 
 mod provider_tokens {

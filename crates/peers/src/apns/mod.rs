@@ -247,6 +247,12 @@ impl FakeApns {
         self.shared.record().ids.clone()
     }
 
+    /// How often this one apns-id came and was accepted.
+    pub fn id(&self, apns_id: &str) -> ApnsIdCounts {
+        let record = self.shared.record();
+        record.ids.get(apns_id).copied().unwrap_or_default()
+    }
+
     /// Pushes that were accepted once more after they had been accepted: what a device would have shown twice.
     pub fn duplicates(&self) -> u64 {
         let record = self.shared.record();

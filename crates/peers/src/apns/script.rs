@@ -186,7 +186,7 @@ pub enum Then {
 }
 
 /// One request, as far as a script that decides by itself may see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ApnsSeen<'a> {
     /// The device token.
     pub token: &'a str,

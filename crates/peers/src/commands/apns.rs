@@ -14,6 +14,7 @@ use super::script_file::{self, ApnsLine};
 use super::{print, until_interrupted};
 
 #[derive(clap::Args)]
+#[command(after_long_help = SCRIPT_HELP)]
 pub(crate) struct Arguments {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:2197")]
@@ -62,23 +63,23 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let apple = FakeApns::start(options).await?;
     set_script(&apple, &arguments)?;
-    println!("fake Apple at {}; Ctrl-C ends it", apple.url());
+    say!("fake Apple at {}; Ctrl-C ends it", apple.url());
     if arguments.certificates.is_none() {
-        println!("trust this root:\n{}", apple.root_pem());
+        say!("trust this root:\n{}", apple.root_pem());
     }
     let mut violations = 0;
     until_interrupted(|| {
         for received in apple.take_received() {
-            println!("{}", print::apple(&received));
+            say!("{}", print::apple(&received));
         }
         let all = apple.violations();
         for violation in &all[violations..] {
-            println!("against Apple's rules: {violation}");
+            say!("against Apple's rules: {violation}");
         }
         violations = all.len();
     })
     .await?;
-    println!("{:#?}", apple.counts());
+    say!("{:#?}", apple.counts());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,3 +110,27 @@ fn set_script(apple: &FakeApns, arguments: &Arguments) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+const SCRIPT_HELP: &str = r#"A script file lists answers. Those of one token are given in turn and the last one stays; those
+without a token are for all other devices.
+
+  [[answer]]
+  token = "00fc13adff785122b4ad28809a342098"
+  status = 410
+  reason = "Unregistered"
+  timestamp_ms = 1750000000000
+
+  [[answer]]
+  status = 429
+  reason = "TooManyRequests"
+  delay_ms = 50
+  retry_after = 5
+  date_skew_seconds = -7200
+
+  [[answer]]
+  status = 200
+  fault = "drop"
+
+Faults: "stall", "stall-body", "malformed-body", "endless-body", "drop", "stall-connection", { reset = 7 },
+{ header-flood = 1000 }, { go-away = { last_stream = "this" | "before" | "unlimited", code = 0, debug = "…",
+then = "finish" | "close" | "stay" } }. With status 200 the push counts as accepted although the client may not hear of it."#;

@@ -47,14 +47,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     });
     std::fs::write(&file, text).with_context(|| file.display().to_string())?;
     let directory = directory.display();
-    println!("Throw-away certificates and pushrelay.toml are in {directory}. In four terminals:");
-    println!(
+    say!("Throw-away certificates and pushrelay.toml are in {directory}. In four terminals:");
+    say!(
         "  pushrelay-peers apns --certificates {directory} --listen {}",
         arguments.apns
     );
-    println!("  pushrelay-peers mpns --listen {}", arguments.mpns);
-    println!("  pushrelay serve --config {}", file.display());
-    println!(
+    say!("  pushrelay-peers mpns --listen {}", arguments.mpns);
+    say!("  pushrelay serve --config {}", file.display());
+    say!(
         "  pushrelay-peers edge --certificates {directory} --relay {} --apple 00112233",
         arguments.sip
     );

@@ -47,12 +47,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     close(&world, &relay, &failures).await?;
 
     if !arguments.once {
-        println!("\nThe relay and the fakes stay up until Ctrl-C. Send more with:");
-        println!("  {}", invitation(&world, &relay));
+        say!("\nThe relay and the fakes stay up until Ctrl-C. Send more with:");
+        say!("  {}", invitation(&world, &relay));
         until_interrupted(|| show_news(&world)).await?;
     }
     let status = relay.terminate().await?;
-    println!("The relay has ended: {status}.");
+    say!("The relay has ended: {status}.");
     if !status.success() {
         failures.push(format!("the relay ended with {status}"));
     }
@@ -64,16 +64,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn introduce(binary: &Path, world: &World, relay: &Daemon) {
-    println!(
+    say!(
         "The relay        {} (pid {})",
         binary.display(),
         relay.pid().unwrap_or_default()
     );
-    println!("  SIP over TLS   {} as {RELAY_NAME}", relay.sip_addr());
-    println!("  configuration  {}", relay.config_path().display());
-    println!("Fake Edge        {EDGE_NAME}, domain {EDGE_DOMAIN}, mutual TLS");
-    println!("Fake Apple       {}", world.apple.url());
-    println!(
+    say!("  SIP over TLS   {} as {RELAY_NAME}", relay.sip_addr());
+    say!("  configuration  {}", relay.config_path().display());
+    say!("Fake Edge        {EDGE_NAME}, domain {EDGE_DOMAIN}, mutual TLS");
+    say!("Fake Apple       {}", world.apple.url());
+    say!(
         "Fake Windows Phone service  http://{}",
         world.windows_phone.address()
     );
@@ -87,19 +87,19 @@ async fn play(world: &World, relay: &Daemon) -> anyhow::Result<Vec<String>> {
         .context("connect as the partner's Edge")?;
     let mut failures = Vec::new();
     for (number, scene) in scenes(world).iter().enumerate() {
-        println!("\n{}. {}", number + 1, scene.title);
+        say!("\n{}. {}", number + 1, scene.title);
         let seen = play_one(world, &edge, scene).await?;
         for received in &seen.apple {
-            println!("{}", print::apple(received));
+            say!("{}", print::apple(received));
         }
         for received in &seen.windows_phone {
-            println!("{}", print::windows_phone(received));
+            say!("{}", print::windows_phone(received));
         }
         for answer in &seen.answers {
-            println!("{}", print::answer(answer));
+            say!("{}", print::answer(answer));
         }
         if let Err(what) = scene.judge(&seen) {
-            println!("NOT AS EXPECTED: {what}");
+            say!("NOT AS EXPECTED: {what}");
             failures.push(format!("{}: {what}", scene.title));
         }
     }
@@ -108,13 +108,15 @@ async fn play(world: &World, relay: &Daemon) -> anyhow::Result<Vec<String>> {
 
 async fn play_one(world: &World, edge: &FakeEdge, scene: &Scene) -> anyhow::Result<Seen> {
     let request = &scene.request;
-    println!(
+    say!(
         "Edge       →   {} {}  From: {}",
-        request.method, request.uri, request.from
+        request.method,
+        request.uri,
+        request.from
     );
     if let Some(content_type) = &request.content_type {
         let body = String::from_utf8_lossy(&request.body);
-        println!("               {content_type}\n               {body}");
+        say!("               {content_type}\n               {body}");
     }
     let mut answers = vec![edge.exchange(request).await?];
     if scene.repeated {
@@ -139,34 +141,37 @@ fn violations(world: &World) -> Vec<String> {
 async fn close(world: &World, relay: &Daemon, failures: &[String]) -> anyhow::Result<()> {
     let (apple, phone) = (world.apple.counts(), world.windows_phone.counts());
     let metrics = relay.metrics().await?;
-    println!(
+    say!(
         "\nApple saw {} pushes over {} connection(s) and accepted {}.",
-        apple.requests, apple.connections, apple.accepted
+        apple.requests,
+        apple.connections,
+        apple.accepted
     );
-    println!(
+    say!(
         "The Windows Phone service saw {} and accepted {}.",
-        phone.requests, phone.accepted
+        phone.requests,
+        phone.accepted
     );
-    println!(
+    say!(
         "Metrics ({} samples): http://{}/metrics",
         metrics.iter().count(),
         relay.admin_addr()
     );
     if failures.is_empty() {
-        println!("Everything was as expected.");
+        say!("Everything was as expected.");
     }
     for failure in failures {
-        println!("NOT AS EXPECTED: {failure}");
+        say!("NOT AS EXPECTED: {failure}");
     }
     Ok(())
 }
 
 fn show_news(world: &World) {
     for received in world.apple.take_received() {
-        println!("{}", print::apple(&received));
+        say!("{}", print::apple(&received));
     }
     for received in world.windows_phone.take_received() {
-        println!("{}", print::windows_phone(&received));
+        say!("{}", print::windows_phone(&received));
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut good = true;
     for _ in 0..arguments.count {
         let answer = edge.exchange(&request(&arguments)?).await?;
-        println!("{}", print::answer(&answer));
+        say!("{}", print::answer(&answer));
         good &= (200..300).contains(&answer.status);
     }
     Ok(if good {

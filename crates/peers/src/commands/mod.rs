@@ -1,5 +1,10 @@
 //! One module a command.
 
+/// Prints a line.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::print::line(format_args!($($text)*)) };
+}
+
 pub(crate) mod apns;
 pub(crate) mod certificates;
 pub(crate) mod demo;

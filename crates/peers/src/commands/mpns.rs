@@ -13,6 +13,7 @@ use super::script_file::{self, MpnsLine};
 use super::{print, until_interrupted};
 
 #[derive(clap::Args)]
+#[command(after_long_help = SCRIPT_HELP)]
 pub(crate) struct Arguments {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8080")]
@@ -42,23 +43,23 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let service = FakeMpns::start(options).await?;
     set_script(&service, &arguments)?;
-    println!(
+    say!(
         "fake Windows Phone service; Ctrl-C ends it. A channel: {}",
         service.url_for("phone1")
     );
     let mut violations = 0;
     until_interrupted(|| {
         for received in service.take_received() {
-            println!("{}", print::windows_phone(&received));
+            say!("{}", print::windows_phone(&received));
         }
         let all = service.violations();
         for violation in &all[violations..] {
-            println!("against Microsoft's rules: {violation}");
+            say!("against Microsoft's rules: {violation}");
         }
         violations = all.len();
     })
     .await?;
-    println!("{:#?}", service.counts());
+    say!("{:#?}", service.counts());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,3 +85,20 @@ fn set_script(service: &FakeMpns, arguments: &Arguments) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+const SCRIPT_HELP: &str = r#"A script file lists answers. Those of one token (the last part of the channel URI) are given in
+turn and the last one stays; those without a token are for all other devices.
+
+  [[answer]]
+  token = "phone1"
+  status = 404
+  notification = "Dropped"
+  device = "Connected"
+  subscription = "Expired"
+
+  [[answer]]
+  status = 503
+  delay_ms = 50
+  retry_after = 5
+
+Faults: "stall", "stall-body", "endless-body", "drop", { header-flood = 1000 }. `location` makes a redirect of a 302."#;

@@ -1,10 +1,17 @@
 //! What the fakes saw, in plain lines.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use pushrelay_peers::SipAnswer;
 use pushrelay_peers::apns::ApnsReceived;
 use pushrelay_peers::mpns::MpnsReceived;
+
+/// Prints a line to whoever reads it. `pushrelay-peers demo | head` must still end its relay in order.
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{text}"); // nobody reads any more
+}
 
 /// What Apple saw and said.
 pub(crate) fn apple(received: &ApnsReceived) -> String {
