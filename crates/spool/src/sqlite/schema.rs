@@ -122,11 +122,14 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_prepared_statement_cache_capacity(64);
-    for pragma in [
-        // Before the first read: no shared memory file, and nobody else.
-        "locking_mode = EXCLUSIVE",
-        // Before the first table: room goes back to the file system.
-        "auto_vacuum = INCREMENTAL",
+    // Before the first read: no shared memory file, and nobody else.
+    pragma(connection, "locking_mode = EXCLUSIVE")?;
+    if pragma_number(connection, "schema_version")? == 0 {
+        // Before the first table: room goes back to the file system. Later it would write at every start, which must
+        // be possible on a disk that is full.
+        pragma(connection, "auto_vacuum = INCREMENTAL")?;
+    }
+    for text in [
         "journal_mode = WAL",
         // Each commit syncs the log before it returns.
         "synchronous = FULL",
@@ -138,10 +141,16 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         "cell_size_check = ON",
         "temp_store = MEMORY",
     ] {
-        let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
-        let mut rows = statement.query([])?;
-        while rows.next()?.is_some() {}
+        pragma(connection, text)?;
     }
+    Ok(())
+}
+
+/// Sets what is named; some answer with a row and some do not.
+fn pragma(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA {text}"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
     Ok(())
 }
 

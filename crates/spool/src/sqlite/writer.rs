@@ -322,3 +322,30 @@ fn vacuum(session: &mut Session<'_>) -> rusqlite::Result<bool> {
     while rows.next()?.is_some() {}
     Ok(true)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A disk that lies cannot be found out with a disk that does not; the number of the last acknowledged transaction
+    /// can be set ahead of what is in the file, which is the same to the writer.
+    #[test]
+    fn acknowledged_writes_that_are_missing_after_a_failure_are_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool.db");
+        let mut writer = Writer::open(path, Options::default(), Arc::default()).unwrap();
+        writer.give_up(SpoolError::Io(0), Duration::ZERO);
+        assert_eq!(writer.transact(|_| Ok(())), Ok(()));
+
+        writer.acknowledged += 1;
+        writer.give_up(SpoolError::Io(0), Duration::ZERO);
+        let lost = SpoolError::Damaged(Damage::LostWrites);
+        assert_eq!(writer.transact(|_| Ok(())), Err(lost));
+        assert_eq!(
+            writer.transact(|_| Ok(())),
+            Err(lost),
+            "not by asking twice either"
+        );
+    }
+}
