@@ -56,7 +56,7 @@ impl MpnsClient {
 
     /// What the client has done and holds.
     pub fn stats(&self) -> MpnsStats {
-        self.pool.counters.snapshot()
+        self.pool.stats()
     }
 
     async fn exchange(&self, request: MpnsRequest, written: &mut bool) -> Outcome {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::stats::{Counters, count};
-use super::{MpnsError, MpnsOptions};
+use super::{MpnsError, MpnsOptions, MpnsStats};
 use crate::dial::{DialError, dial};
 use crate::tls;
 
@@ -120,16 +120,28 @@ impl Pool {
     /// A connection to the turn's host that is open unused.
     pub(crate) fn reuse(&self, turn: &Turn) -> Option<Sender> {
         let mut idle = lock(&turn.host.idle);
+        self.sweep(&mut idle);
+        let taken = idle.pop()?;
+        self.left(1);
+        count(&self.counters.reused);
+        Some(taken.sender)
+    }
+
+    /// What the client has done and holds; lets go of connections that the peer has closed or that have been unused too long.
+    pub(crate) fn stats(&self) -> MpnsStats {
+        for host in lock(&self.hosts).values() {
+            self.sweep(&mut lock(&host.idle));
+        }
+        self.counters.snapshot()
+    }
+
+    fn sweep(&self, idle: &mut Vec<Idle>) {
         let before = idle.len();
         let oldest = Instant::now().checked_sub(self.options.idle_timeout);
         idle.retain(|idle| {
             oldest.is_none_or(|oldest| idle.since > oldest) && idle.sender.is_ready()
         });
-        let taken = idle.pop();
         self.left((before - idle.len()) as u64);
-        let taken = taken?;
-        count(&self.counters.reused);
-        Some(taken.sender)
     }
 
     /// Keeps a connection whose answer has been read to its end.

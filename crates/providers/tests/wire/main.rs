@@ -2,5 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod apns_connections;
+mod apns_credentials;
 mod apns_exchange;
+mod apns_payload;
+mod identities;
+mod mpns_exchange;
+mod mpns_payload;
 mod support;

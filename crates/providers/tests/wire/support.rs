@@ -134,3 +134,24 @@ pub(crate) async fn until(client: &ApnsClient, condition: impl Fn(&ApnsStats) ->
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// What the `openssl` command writes to its standard output.
+pub(crate) fn openssl(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("openssl")
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A PKCS#8 RSA key.
+pub(crate) fn rsa_key() -> String {
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+    ])
+}

@@ -1,0 +1,238 @@
+//! The bytes of a request to Apple.
+
+use std::sync::Arc;
+
+use pushrelay_providers::apns::{ApnsApp, ApnsRequest, compose};
+use pushrelay_push::{Expiry, Local};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const TOKEN: &str = "8dcf6c4f2a9b01e7";
+
+fn target() -> Value {
+    json!({ "service": "apns", "token": TOKEN })
+}
+
+fn composed(members: Value) -> ApnsRequest {
+    compose(&push(target(), members), &app()).unwrap()
+}
+
+fn text(request: &ApnsRequest) -> &str {
+    std::str::from_utf8(request.payload()).unwrap()
+}
+
+fn header<'a>(request: &'a ApnsRequest, name: &str) -> Option<&'a str> {
+    let (_, value) = request.headers().find(|(found, _)| *found == name)?;
+    Some(std::str::from_utf8(value).unwrap())
+}
+
+#[test]
+fn a_push_with_everything_is_these_bytes() {
+    let request = composed(json!({
+        "from": { "name": "Kim Akers" },
+        "alert": { "title": "Kim", "subtitle": "Contoso", "body": "\"Ärger\" \\ \n & <ok>" },
+        "badge": 3,
+        "sound": "ping.caf",
+        "thread": "conv-42",
+        "collapse": "conv-42",
+        "data": { "conversation": 42, "nested": { "a": [1, null] } },
+    }));
+    assert_eq!(request.path(), "/3/device/8dcf6c4f2a9b01e7");
+    let headers: Vec<_> = request
+        .headers()
+        .map(|(name, value)| (name, std::str::from_utf8(value).unwrap()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("apns-topic", "com.example.chat"),
+            ("apns-push-type", "alert"),
+            ("apns-priority", "10"),
+            ("apns-id", "6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55"),
+            ("apns-expiration", "1900000000"),
+            ("apns-collapse-id", "conv-42"),
+        ]
+    );
+    assert_eq!(
+        text(&request),
+        concat!(
+            r#"{"aps":{"alert":{"title":"Kim","subtitle":"Contoso","body":"\"Ärger\" \\ \n & <ok>"},"#,
+            r#""badge":3,"sound":"ping.caf","thread-id":"conv-42"},"#,
+            r#""conversation":42,"nested":{"a":[1,null]}}"#,
+        )
+    );
+}
+
+#[test]
+fn the_title_is_the_sender_where_there_is_none() {
+    let request = composed(json!({ "from": { "name": "Kim Akers" }, "alert": { "body": "Hi" } }));
+    assert_eq!(
+        text(&request),
+        r#"{"aps":{"alert":{"title":"Kim Akers","body":"Hi"}}}"#
+    );
+}
+
+#[test]
+fn a_translated_alert_carries_key_and_arguments() {
+    let request = composed(json!({ "alert": { "loc_key": "MISSED", "loc_args": ["Kim", "3"] } }));
+    assert_eq!(
+        text(&request),
+        r#"{"aps":{"alert":{"loc-key":"MISSED","loc-args":["Kim","3"]}}}"#
+    );
+    assert_eq!(header(&request, "apns-push-type"), Some("alert"));
+}
+
+#[test]
+fn a_number_alone_is_an_alert_without_text() {
+    let request = composed(json!({ "event": "badge.update", "badge": 0 }));
+    assert_eq!(text(&request), r#"{"aps":{"badge":0}}"#);
+    assert_eq!(header(&request, "apns-push-type"), Some("alert"));
+}
+
+#[test]
+fn a_push_that_shows_nothing_wakes_the_app_at_low_priority() {
+    let request = composed(json!({ "data": { "sync": true } }));
+    assert_eq!(
+        text(&request),
+        r#"{"aps":{"content-available":1},"sync":true}"#
+    );
+    assert_eq!(header(&request, "apns-push-type"), Some("background"));
+    assert_eq!(header(&request, "apns-priority"), Some("5"));
+}
+
+#[test]
+fn a_voip_topic_makes_a_voip_push_with_more_room() {
+    let app = ApnsApp::new("com.example.chat.voip").unwrap();
+    let data = json!({ "data": { "filler": "x".repeat(5000) } });
+    let request = compose(&push(target(), data.clone()), &app).unwrap();
+    assert_eq!(header(&request, "apns-push-type"), Some("voip"));
+    assert_eq!(header(&request, "apns-priority"), Some("10"));
+    assert!(request.payload().len() > 4096 && request.payload().len() <= 5120);
+    assert_eq!(
+        compose(&push(target(), data), &crate::support::app()).unwrap_err(),
+        Local::TooLarge
+    );
+}
+
+#[test]
+fn without_expiry_and_collapse_their_headers_are_absent() {
+    let mut push = push(target(), json!({ "badge": 1 }));
+    push.expiry = None;
+    let request = compose(&push, &app()).unwrap();
+    assert_eq!(header(&request, "apns-expiration"), None);
+    assert_eq!(header(&request, "apns-collapse-id"), None);
+    push.expiry = Some(Expiry::from_unix_seconds(0));
+    assert_eq!(
+        header(&compose(&push, &app()).unwrap(), "apns-expiration"),
+        Some("0")
+    );
+}
+
+#[test]
+fn custom_data_cannot_replace_aps() {
+    let mut push = push(target(), json!({ "badge": 1 }));
+    let notification = Arc::make_mut(&mut push.notification);
+    notification.data = json!({ "aps": { "badge": 99 }, "a": 1 })
+        .as_object()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        text(&compose(&push, &app()).unwrap()),
+        r#"{"aps":{"badge":1},"a":1}"#
+    );
+}
+
+#[test]
+fn a_long_text_is_shortened_to_what_apple_takes_and_not_further() {
+    for (unit, waste) in [
+        ("a", 0),
+        ("ä", 1),
+        ("🙂", 3),
+        ("\"", 1),
+        ("\u{1}", 5),
+        ("a\u{301}🙂\"", 8),
+    ] {
+        let alert = json!({ "alert": { "title": "Kim", "body": unit.repeat(4096 / unit.len()) } });
+        let mut push = push(target(), json!({ "alert": { "title": "Kim", "body": "" } }));
+        Arc::make_mut(&mut push.notification)
+            .alert
+            .as_mut()
+            .unwrap()
+            .body = Some(alert["alert"]["body"].as_str().unwrap().into());
+        let request = compose(&push, &app()).unwrap();
+        let length = request.payload().len();
+        assert!(
+            length <= 4096 && length >= 4096 - waste,
+            "{unit:?}: {length}"
+        );
+        let payload: Value = serde_json::from_slice(request.payload()).unwrap();
+        let body = payload["aps"]["alert"]["body"].as_str().unwrap();
+        let whole = unit.repeat(4096 / unit.len());
+        assert!(
+            whole.starts_with(body.strip_suffix('…').unwrap()),
+            "{unit:?}"
+        );
+        assert_eq!(payload["aps"]["alert"]["title"], "Kim");
+    }
+}
+
+#[test]
+fn a_text_that_just_fits_is_left_as_it_is() {
+    let around = text(&composed(json!({ "alert": { "body": "x" } }))).len() - 1;
+    for (length, fits) in [(4096 - around, true), (4096 - around + 1, false)] {
+        let mut push = push(target(), json!({ "alert": { "body": "x" } }));
+        let body = "x".repeat(length);
+        Arc::make_mut(&mut push.notification)
+            .alert
+            .as_mut()
+            .unwrap()
+            .body = Some(body.into());
+        let request = compose(&push, &app()).unwrap();
+        assert_eq!(request.payload().len(), 4096);
+        assert_eq!(!text(&request).contains('…'), fits);
+    }
+}
+
+#[test]
+fn where_the_body_is_not_enough_subtitle_and_title_give_too() {
+    let mut push = push(target(), json!({ "alert": { "body": "x" } }));
+    let alert = Arc::make_mut(&mut push.notification)
+        .alert
+        .as_mut()
+        .unwrap();
+    alert.body = Some("b".repeat(2000).into());
+    alert.subtitle = Some("s".repeat(2000).into());
+    alert.title = Some("t".repeat(6000).into());
+    let request = compose(&push, &app()).unwrap();
+    assert!(request.payload().len() <= 4096);
+    let payload: Value = serde_json::from_slice(request.payload()).unwrap();
+    let title = payload["aps"]["alert"]["title"].as_str().unwrap();
+    assert!(title.starts_with("ttt") && title.ends_with('…') && title.len() > 4000);
+    assert!(payload["aps"]["alert"].get("body").is_none());
+}
+
+#[test]
+fn data_that_is_too_large_cannot_be_shortened() {
+    let members = json!({ "alert": { "body": "Hi" }, "data": { "filler": "x".repeat(4096) } });
+    assert_eq!(
+        compose(&push(target(), members), &app()).unwrap_err(),
+        Local::TooLarge
+    );
+}
+
+#[test]
+fn a_topic_that_cannot_stand_in_a_header_is_refused() {
+    for topic in ["", "com example", "com.example\r\n", "ä", &"x".repeat(256)] {
+        let error = ApnsApp::new(topic).unwrap_err().to_string();
+        assert!(error.contains("expected a topic"), "{error}");
+    }
+    assert_eq!(app().topic(), "com.example.chat");
+}
+
+#[test]
+fn a_windows_phone_gets_no_request_to_apple() {
+    let phone = json!({ "service": "mpns", "uri": "http://127.0.0.1/throttledthirdparty/01.00/A" });
+    let push = push(phone, json!({ "badge": 1 }));
+    assert_eq!(compose(&push, &app()).unwrap_err(), Local::UnknownApp);
+}
