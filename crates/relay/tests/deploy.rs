@@ -1,9 +1,17 @@
 //! Holds what lies in `deploy/` against the programs that will read it: systemd and Prometheus.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use common::{APPLE, Relay, binary, body, json};
+use pushrelay_peers::World;
 
 /// The most that `systemd-analyze security` may say of the unit, in tenths of its points from 0 to 10.
 const EXPOSURE_TENTHS: u32 = 20;
@@ -12,7 +20,7 @@ const EXPOSURE_TENTHS: u32 = 20;
 fn systemd_finds_no_fault_in_the_unit() {
     // The installed path does not exist on this machine; the program does.
     let unit = fs::read_to_string(deploy("pushrelay.service")).unwrap();
-    let here = env!("CARGO_BIN_EXE_pushrelay");
+    let here = binary().to_str().unwrap();
     assert_eq!(unit.matches("/usr/bin/pushrelay").count(), 1);
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("pushrelay.service");
@@ -37,6 +45,109 @@ fn the_unit_leaves_the_relay_little_to_do_wrong() {
         .arg(format!("--threshold={EXPOSURE_TENTHS}"))
         .arg(deploy("pushrelay.service")));
     assert!(output.status.success(), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn the_relay_gets_by_with_the_system_calls_that_the_unit_allows() {
+    let world = World::start().await.unwrap();
+    let counts = world.dir.path().join("calls");
+    let traced = world.dir.path().join("traced");
+    let script = format!(
+        "#!/bin/sh\nexec strace -D -f -c -S name -U name -o {} {} \"$@\"\n",
+        counts.display(),
+        binary().display()
+    );
+    fs::write(&traced, script).unwrap();
+    fs::set_permissions(&traced, fs::Permissions::from_mode(0o755)).unwrap();
+    let daemon = world.daemon(&traced).await.unwrap();
+    let relay = Relay { world, daemon };
+    let edge = relay.edge().await;
+    let phone = relay.windows_phone("one");
+    let answer = edge.message(json(), body(&[APPLE, &phone])).await.unwrap();
+    assert_eq!(answer.status, 200);
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("calls");
+    fs::hard_link(&counts, &kept).unwrap(); // strace writes when the relay has ended, and its folder is gone then
+    relay.end().await;
+
+    let used = calls_in(&kept).await;
+    assert!(used.contains("accept4"), "{used:?}");
+    let allowed = allowed_calls(&fs::read_to_string(deploy("pushrelay.service")).unwrap());
+    let denied: Vec<&String> = used.difference(&allowed).collect();
+    assert!(denied.is_empty(), "the unit would deny {denied:?}");
+}
+
+/// The system calls in a summary by strace, once it is complete.
+async fn calls_in(summary: &Path) -> BTreeSet<String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let text = fs::read_to_string(summary).unwrap();
+        if text
+            .lines()
+            .last()
+            .is_some_and(|line| line.ends_with("total"))
+        {
+            let names = text.lines().map(str::trim);
+            return names
+                .filter(|line| !line.is_empty() && !line.ends_with(['-', ' ']))
+                .filter(|line| *line != "syscall" && *line != "total")
+                .map(str::to_owned)
+                .collect();
+        }
+        assert!(Instant::now() < deadline, "no summary by strace: {text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What the `SystemCallFilter=` lines of a unit let through: a list, less the lists that begin with a tilde.
+fn allowed_calls(unit: &str) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for list in unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+    {
+        match list.strip_prefix('~') {
+            None => list.split(' ').for_each(|set| add_calls(set, &mut allowed)),
+            Some(list) => {
+                let mut denied = BTreeSet::new();
+                list.split(' ').for_each(|set| add_calls(set, &mut denied));
+                allowed = &allowed - &denied;
+            }
+        }
+    }
+    allowed
+}
+
+/// Adds a system call, or all that systemd knows under a name such as `@system-service`.
+fn add_calls(set: &str, calls: &mut BTreeSet<String>) {
+    if !set.starts_with('@') {
+        calls.insert(set.to_owned());
+        return;
+    }
+    let output = run(Command::new("systemd-analyze").args(["syscall-filter", set]));
+    assert!(output.status.success(), "{}", text(&output));
+    let members = text(&output);
+    let members = members.lines().skip(1).map(str::trim);
+    members
+        .filter(|member| !member.is_empty() && !member.starts_with('#'))
+        .for_each(|member| add_calls(member, calls));
+}
+
+#[test]
+fn the_alerts_ask_for_metrics_that_there_are() {
+    let table = run(Command::new(binary()).arg("metrics"));
+    let table = text(&table);
+    let rules = fs::read_to_string(deploy("prometheus/pushrelay.rules.yml")).unwrap();
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let metrics: BTreeSet<&str> = rules
+        .split(|c| !word(c))
+        .filter(|name| name.starts_with("pushrelay_"))
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name))
+        .collect();
+    assert!(metrics.len() > 5);
+    for metric in metrics {
+        assert!(table.contains(&format!("`{metric}`")), "no {metric}");
+    }
 }
 
 #[test]
