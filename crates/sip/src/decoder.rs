@@ -4,7 +4,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::field::{Field, Known};
+use crate::field::{Field, Fields, Known};
 use crate::lex;
 use crate::limits::Limits;
 use crate::message::Message;
@@ -210,7 +210,7 @@ struct Scan {
     line: usize,
     lines: usize,
     start_line: u32,
-    fields: Vec<Field>,
+    fields: Fields,
     malformed_line: Option<u32>,
     ends: Option<Ends>,
 }
@@ -233,34 +233,24 @@ impl Scan {
 
     /// Finds the lines of the head, up to the empty one.
     fn read_lines(&mut self, message: &[u8], limits: &Limits) -> Result<(), FramingError> {
-        while let Some(length) = memchr::memchr2(b'\r', b'\n', &message[self.at..]) {
+        let head = &message[..message.len().min(limits.head_bytes)];
+        while let Some(length) = memchr::memchr2(b'\r', b'\n', &head[self.at..]) {
             let end = self.at + length;
-            match &message[end..] {
+            match &head[end..] {
                 [b'\r', b'\n', ..] => {}
-                [b'\r'] if end < limits.head_bytes => {
-                    self.at = end; // its LF is still to come
-                    return Ok(());
-                }
                 [b'\r'] => {
-                    return Err(FramingError::Head {
-                        limit: limits.head_bytes,
-                    });
+                    self.at = end; // its LF is still to come
+                    return self.wait(head, limits);
                 }
                 _ => return Err(FramingError::LineEnd),
             }
-            let next = end + 2;
-            if next > limits.head_bytes {
-                return Err(FramingError::Head {
-                    limit: limits.head_bytes,
-                });
-            }
             if end == self.line {
-                let length = self.content_length(message, limits)?;
+                let body = self.content_length(head, limits)?;
+                (self.at, self.line) = (end + 2, end + 2);
                 self.ends = Some(Ends {
-                    head: next,
-                    message: next + length,
+                    head: end + 2,
+                    message: end + 2 + body,
                 });
-                (self.at, self.line) = (next, next);
                 return Ok(());
             }
             if self.lines == limits.head_lines {
@@ -269,32 +259,37 @@ impl Scan {
                 });
             }
             self.lines += 1;
-            self.index(message, end);
-            (self.at, self.line) = (next, next);
+            self.index(head, end);
+            (self.at, self.line) = (end + 2, end + 2);
         }
-        self.at = message.len();
-        if self.at > limits.head_bytes {
+        self.at = head.len();
+        self.wait(head, limits)
+    }
+
+    /// More of the head is to come; `head` is what there is of it, or all that is taken.
+    fn wait(&self, head: &[u8], limits: &Limits) -> Result<(), FramingError> {
+        if head.len() < limits.head_bytes {
+            Ok(())
+        } else {
             Err(FramingError::Head {
                 limit: limits.head_bytes,
             })
-        } else {
-            Ok(())
         }
     }
 
-    /// Takes the line `message[self.line..end]` to the index.
-    fn index(&mut self, message: &[u8], end: usize) {
-        let continues = matches!(message[self.line], b' ' | b'\t');
+    /// Takes the line `head[self.line..end]` to the index.
+    fn index(&mut self, head: &[u8], end: usize) {
+        let continues = matches!(head[self.line], b' ' | b'\t');
         if self.lines == 1 {
             self.start_line = end as u32;
-            self.fields = Vec::with_capacity(USUAL_FIELDS);
-        } else if !continues && let Some(field) = Field::read(message, self.line, end) {
+            self.fields = Fields::with_capacity(USUAL_FIELDS);
+        } else if !continues && let Some(field) = Field::read(head, self.line, end) {
             self.fields.push(field);
         } else if continues
             && self.malformed_line.is_none()
             && let Some(field) = self.fields.last_mut()
         {
-            field.fold(&message[..end]);
+            field.fold(&head[..end]);
         } else {
             self.malformed_line.get_or_insert(self.lines as u32);
         }
@@ -302,12 +297,11 @@ impl Scan {
 
     /// The one Content-Length of the head at hand.
     fn content_length(&self, head: &[u8], limits: &Limits) -> Result<usize, FramingError> {
-        let mut all = self
+        let field = self
             .fields
-            .iter()
-            .filter(|field| field.known == Known::ContentLength);
-        let field = all.next().ok_or(FramingError::NoContentLength)?;
-        if all.next().is_some() {
+            .first(Known::ContentLength)
+            .ok_or(FramingError::NoContentLength)?;
+        if self.fields.is_repeated(Known::ContentLength) {
             return Err(FramingError::ContentLengths);
         }
         let length = lex::number(field.value(head), u32::MAX).ok_or(FramingError::ContentLength)?;

@@ -59,23 +59,90 @@ impl Known {
 }
 
 impl Known {
-    /// Whether such a header may stand only once.
-    pub(crate) fn is_single(self) -> bool {
-        self.name().is_some()
+    /// The headers that may stand only once, and their names.
+    const SINGLE: [(Known, &'static str); 6] = [
+        (Known::From, "From"),
+        (Known::To, "To"),
+        (Known::CallId, "Call-ID"),
+        (Known::CSeq, "CSeq"),
+        (Known::MaxForwards, "Max-Forwards"),
+        (Known::ContentType, "Content-Type"),
+    ];
+}
+
+/// The header fields of one head, in order: an index into it, without memory for each.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    all: Vec<Field>,
+    /// Where the first of each kind stands, by its number.
+    first: [u32; Known::Other as usize + 1],
+    /// Which kinds stand more than once, a bit each.
+    repeated: u16,
+}
+
+/// No field has this number.
+const NOWHERE: u32 = u32::MAX;
+
+impl Default for Fields {
+    fn default() -> Self {
+        Fields {
+            all: Vec::new(),
+            first: [NOWHERE; Known::Other as usize + 1],
+            repeated: 0,
+        }
+    }
+}
+
+impl Fields {
+    /// An empty index with room for some.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Fields {
+            all: Vec::with_capacity(count),
+            ..Fields::default()
+        }
     }
 
-    /// The name of a header that may stand only once.
-    pub(crate) fn name(self) -> Option<&'static str> {
-        match self {
-            Known::From => Some("From"),
-            Known::To => Some("To"),
-            Known::CallId => Some("Call-ID"),
-            Known::CSeq => Some("CSeq"),
-            Known::MaxForwards => Some("Max-Forwards"),
-            Known::ContentType => Some("Content-Type"),
-            Known::ContentLength => Some("Content-Length"),
-            Known::Via | Known::ContentEncoding | Known::Require | Known::Other => None,
+    pub(crate) fn push(&mut self, field: Field) {
+        let first = &mut self.first[field.known as usize];
+        if *first == NOWHERE {
+            *first = self.all.len() as u32;
+        } else {
+            self.repeated |= 1 << field.known as u16;
         }
+        self.all.push(field);
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Field> {
+        self.all.last_mut()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Field> {
+        self.all.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The first of this kind.
+    pub(crate) fn first(&self, known: Known) -> Option<&Field> {
+        self.all.get(self.first[known as usize] as usize)
+    }
+
+    /// Whether this kind stands more than once.
+    pub(crate) fn is_repeated(&self, known: Known) -> bool {
+        self.repeated & 1 << known as u16 != 0
+    }
+
+    /// The name of a header that may stand only once and stands more than once.
+    pub(crate) fn wrongly_repeated(&self) -> Option<&'static str> {
+        if self.repeated == 0 {
+            return None;
+        }
+        Known::SINGLE
+            .iter()
+            .find(|(known, _)| self.is_repeated(*known))
+            .map(|(_, name)| *name)
     }
 }
 
@@ -101,77 +168,72 @@ struct Pattern {
 
 impl Pattern {
     const fn new(name: &[u8], known: Known) -> Pattern {
+        let colon = name.len() - 1;
         let mut pattern = Pattern {
             name: 0,
             case: 0,
             mask: 0,
-            colon: name.len() - 1,
+            colon,
             known,
         };
         let mut at = 0;
         while at < name.len() {
-            let bits = 8 * at;
-            pattern.name |= (name[at] as u128) << bits;
-            pattern.case |= if name[at].is_ascii_lowercase() {
-                0x20 << bits
+            let case = if name[at].is_ascii_lowercase() {
+                0x20
             } else {
                 0
             };
-            pattern.mask |= 0xff << bits;
+            pattern.name |= (name[at] as u128) << (8 * at);
+            pattern.case |= case << (8 * at);
+            pattern.mask |= 0xff << (8 * at);
             at += 1;
         }
         pattern
     }
 
-    fn begins(&self, line: u128) -> bool {
-        (line | self.case) & self.mask == self.name
-    }
-}
-
-impl Known {
-    /// The names of the hot path, as nearly everyone writes them: long, and the colon right behind.
-    fn usual(line: &[u8; 16]) -> Option<&'static Pattern> {
+    /// The name that a line begins with, when it is one of the hot path, written as nearly everyone does: long, and the
+    /// colon right behind.
+    fn of(begin: &[u8; 16]) -> Option<&'static Pattern> {
         const VIA: Pattern = Pattern::new(b"via:", Known::Via);
         const FROM: Pattern = Pattern::new(b"from:", Known::From);
         const TO: Pattern = Pattern::new(b"to:", Known::To);
+        const CALL_ID: Pattern = Pattern::new(b"call-id:", Known::CallId);
+        const CSEQ: Pattern = Pattern::new(b"cseq:", Known::CSeq);
         const MAX_FORWARDS: Pattern = Pattern::new(b"max-forwards:", Known::MaxForwards);
-        const C: [Pattern; 4] = [
-            Pattern::new(b"call-id:", Known::CallId),
-            Pattern::new(b"cseq:", Known::CSeq),
-            Pattern::new(b"content-type:", Known::ContentType),
-            Pattern::new(b"content-length:", Known::ContentLength),
-        ];
-        let candidates: &'static [Pattern] = match line[0] {
-            b'v' | b'V' => &[VIA],
-            b'f' | b'F' => &[FROM],
-            b't' | b'T' => &[TO],
-            b'm' | b'M' => &[MAX_FORWARDS],
-            b'c' | b'C' => &C,
+        const CONTENT_TYPE: Pattern = Pattern::new(b"content-type:", Known::ContentType);
+        const CONTENT_LENGTH: Pattern = Pattern::new(b"content-length:", Known::ContentLength);
+        let pattern = match [begin[0] | 0x20, begin[1] | 0x20] {
+            [b'v', _] => &VIA,
+            [b'f', _] => &FROM,
+            [b't', _] => &TO,
+            [b'm', _] => &MAX_FORWARDS,
+            [b'c', b'a'] => &CALL_ID,
+            [b'c', b's'] => &CSEQ,
+            [b'c', _] if begin[8] | 0x20 == b'l' => &CONTENT_LENGTH,
+            [b'c', _] => &CONTENT_TYPE,
             _ => return None,
         };
-        let line = u128::from_le_bytes(*line);
-        candidates.iter().find(|pattern| pattern.begins(line))
+        let line = u128::from_le_bytes(*begin);
+        ((line | pattern.case) & pattern.mask == pattern.name).then_some(pattern)
     }
 }
 
 impl Field {
     /// Reads the line `head[start..end]`; `None` when it is no header line.
     pub(crate) fn read(head: &[u8], start: usize, end: usize) -> Option<Field> {
+        let line = &head[..end];
         // Sixteen bytes may reach into the next line, but no name goes over a line's end.
-        let begin = head.get(start..).and_then(|line| line.first_chunk());
-        let usual = begin.and_then(Known::usual);
-        match usual {
-            Some(pattern) => {
-                let name = Span::new(start, start + pattern.colon);
-                Some(Field::of(
-                    pattern.known,
-                    name,
-                    start + pattern.colon + 1,
-                    &head[..end],
-                ))
-            }
-            None => Field::read_unusual(&head[..end], start),
-        }
+        let begin = head[start..].first_chunk();
+        let Some(pattern) = begin.and_then(Pattern::of) else {
+            return Field::read_unusual(line, start);
+        };
+        let colon = start + pattern.colon;
+        Some(Field::of(
+            pattern.known,
+            Span::new(start, colon),
+            colon + 1,
+            line,
+        ))
     }
 
     fn read_unusual(line: &[u8], start: usize) -> Option<Field> {
@@ -186,11 +248,12 @@ impl Field {
 
     /// A field whose value begins at `value`, or behind white space there, and ends with `line`.
     fn of(known: Known, name: Span, value: usize, line: &[u8]) -> Field {
-        let start = lex::skip_lws(line, value);
-        let mut end = line.len();
-        while end > start && lex::is(line[end - 1], LWS) {
-            end -= 1;
-        }
+        let (start, end) = match &line[value..] {
+            [b' ', first, .., last] if !lex::is(*first, LWS) && !lex::is(*last, LWS) => {
+                (value + 1, line.len())
+            }
+            _ => trimmed(line, value),
+        };
         Field {
             known,
             folded: false,
@@ -230,9 +293,15 @@ impl Field {
 
     /// The value without white space around it; a folded one has its line ends inside.
     pub(crate) fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        let value = self.value.of(head);
-        if self.folded { lex::trim(value) } else { value }
+        self.value.of(head)
     }
+}
+
+/// The ends of `line` from `start` on, without white space.
+#[cold]
+fn trimmed(line: &[u8], start: usize) -> (usize, usize) {
+    let start = lex::skip_lws(line, start);
+    (start, start + lex::trim(&line[start..]).len())
 }
 
 /// Which long name a compact one stands for: RFC 3261 7.3.3, RFC 3265, 3515, 3892, 4028 and 4474.

@@ -1,7 +1,7 @@
 //! What the head of a request says: its start line, the headers that identify it, and the first thing that is wrong.
 
 use crate::fault::Fault;
-use crate::field::{Field, Known};
+use crate::field::Known;
 use crate::lex::{self, LWS, Span, TOKEN};
 use crate::message::Message;
 use crate::name_addr::{self, NameAddr};
@@ -15,7 +15,6 @@ pub(crate) struct Head {
     method: u32,
     uri: Span,
     pub(crate) uri_layout: Result<uri::Layout, SipUriError>,
-    first: First,
     pub(crate) via_layout: Option<via::Layout>,
     pub(crate) from_layout: name_addr::Layout,
     pub(crate) to_layout: name_addr::Layout,
@@ -35,12 +34,11 @@ const MAX_FORWARDS_MAX: u32 = 255;
 impl Head {
     /// Reads the head of `message`, and what is wrong with it. Syntax comes first, then the checks of RFC 3261 8.2 in
     /// their order.
-    pub(crate) fn read(message: &Message) -> (Head, Option<Fault>) {
+    pub(crate) fn read(message: &Message) -> (Head, Option<Box<Fault>>) {
         let mut head = Head {
             method: 0,
             uri: Span::default(),
             uri_layout: Err(SipUriError::Scheme),
-            first: First::of(message),
             via_layout: None,
             from_layout: name_addr::Layout::default(),
             to_layout: name_addr::Layout::default(),
@@ -49,7 +47,7 @@ impl Head {
             is_identified: false,
         };
         let fault = head.read_syntax(message).or_else(|| head.inspect(message));
-        (head, fault)
+        (head, fault.map(Box::new))
     }
 
     pub(crate) fn method<'a>(&self, message: &'a Message) -> &'a [u8] {
@@ -60,22 +58,11 @@ impl Head {
         self.uri.of(message.head())
     }
 
-    /// The first field of this kind.
-    pub(crate) fn field<'a>(&self, message: &'a Message, known: Known) -> Option<&'a Field> {
-        message.fields.get(self.first.get(known)?)
-    }
-
-    /// Its value.
-    pub(crate) fn value<'a>(&self, message: &'a Message, known: Known) -> Option<&'a [u8]> {
-        self.field(message, known)
-            .map(|field| field.value(message.head()))
-    }
-
     /// What a request keeps on every way that it takes, besides CSeq: its From tag (RFC 2543: its From) and its Call-ID.
     pub(crate) fn identity<'a>(&self, message: &'a Message) -> (&'a [u8], &'a [u8]) {
-        let from = self.value(message, Known::From).unwrap_or_default();
+        let from = message.value(Known::From).unwrap_or_default();
         let tag = NameAddr::new(from, self.from_layout).tag();
-        let call_id = self.value(message, Known::CallId).unwrap_or_default();
+        let call_id = message.value(Known::CallId).unwrap_or_default();
         (tag.unwrap_or(from), call_id)
     }
 
@@ -96,7 +83,7 @@ impl Head {
             let reason = format!("line {line} of the head is no header line");
             return Some(Fault::new(400, reason));
         }
-        if let Some(name) = self.first.repeated.name() {
+        if let Some(name) = message.fields.wrongly_repeated() {
             return Some(Fault::malformed(name, "more than one"));
         }
         for (name, read) in headers {
@@ -105,7 +92,7 @@ impl Head {
             }
         }
         self.is_identified = true;
-        let max_forwards = self.value(message, Known::MaxForwards)?;
+        let max_forwards = message.value(Known::MaxForwards)?;
         if lex::number(max_forwards, MAX_FORWARDS_MAX).is_some() {
             return None; // 0 too: we are where it goes, RFC 3261 8.1.1.6
         }
@@ -137,7 +124,7 @@ impl Head {
             return malformed("the Request-URI stands in angle brackets");
         }
         self.uri_layout = uri::Layout::read(uri);
-        if version.eq_ignore_ascii_case(b"SIP/2.0") {
+        if lex::is_name(version, b"SIP/2.0") {
             return Ok(());
         }
         match version.get(..4) {
@@ -149,25 +136,25 @@ impl Head {
     }
 
     fn read_via(&mut self, message: &Message) -> Result<(), &'static str> {
-        let value = self.value(message, Known::Via).ok_or(MISSING)?;
+        let value = message.value(Known::Via).ok_or(MISSING)?;
         self.via_layout = Some(via::Layout::read(value)?);
         Ok(())
     }
 
     fn read_from(&mut self, message: &Message) -> Result<(), &'static str> {
-        let value = self.value(message, Known::From).ok_or(MISSING)?;
+        let value = message.value(Known::From).ok_or(MISSING)?;
         self.from_layout = name_addr::Layout::read(value)?;
         Ok(())
     }
 
     fn read_to(&mut self, message: &Message) -> Result<(), &'static str> {
-        let value = self.value(message, Known::To).ok_or(MISSING)?;
+        let value = message.value(Known::To).ok_or(MISSING)?;
         self.to_layout = name_addr::Layout::read(value)?;
         Ok(())
     }
 
     fn read_call_id(&self, message: &Message) -> Result<(), &'static str> {
-        let call_id = self.value(message, Known::CallId).ok_or(MISSING)?;
+        let call_id = message.value(Known::CallId).ok_or(MISSING)?;
         if call_id.is_empty() {
             return Err("empty");
         }
@@ -181,7 +168,7 @@ impl Head {
 
     fn read_cseq(&mut self, message: &Message) -> Result<(), &'static str> {
         const EXPECTED: &str = "expected a number below 2^31 and a method";
-        let value = self.value(message, Known::CSeq).ok_or(MISSING)?;
+        let value = message.value(Known::CSeq).ok_or(MISSING)?;
         let digits = lex::find(value, 0, LWS);
         let number = lex::number(&value[..digits], CSEQ_MAX).ok_or(EXPECTED)?;
         let method = &value[lex::skip_lws(value, digits)..];
@@ -222,10 +209,10 @@ impl Head {
                 "To: the tag names a dialog, and there are none here",
             ));
         }
-        if self.first.get(Known::Require).is_some() {
+        if message.fields.first(Known::Require).is_some() {
             return Some(Fault::extension(message.values(Known::Require)));
         }
-        self.first.get(Known::ContentEncoding)?;
+        message.fields.first(Known::ContentEncoding)?;
         let is_foreign =
             |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
         message
@@ -236,36 +223,3 @@ impl Head {
 }
 
 const MISSING: &str = "missing";
-
-/// Where the first field of each kind stands.
-#[derive(Clone, Copy, Debug)]
-struct First {
-    at: [u32; Known::Other as usize + 1],
-    /// A header that may stand only once and stands more than once.
-    repeated: Known,
-}
-
-const NOWHERE: u32 = u32::MAX;
-
-impl First {
-    fn of(message: &Message) -> First {
-        let mut first = First {
-            at: [NOWHERE; Known::Other as usize + 1],
-            repeated: Known::Other,
-        };
-        for (index, field) in message.fields.iter().enumerate() {
-            let at = &mut first.at[field.known as usize];
-            if *at == NOWHERE {
-                *at = index as u32;
-            } else if field.known.is_single() {
-                first.repeated = field.known;
-            }
-        }
-        first
-    }
-
-    fn get(&self, known: Known) -> Option<usize> {
-        let at = self.at[known as usize];
-        (at != NOWHERE).then_some(at as usize)
-    }
-}

@@ -37,6 +37,8 @@ pub(crate) const URI_END: u8 = 16;
 pub(crate) const NAME_END: u8 = 32;
 /// What a SIP URI never holds unescaped, and the `@` that it holds once.
 pub(crate) const URI_STOP: u8 = 64;
+/// What ends a quoted string, or takes the meaning from what follows.
+const QUOTE: u8 = 128;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -71,6 +73,9 @@ const CLASSES: [u8; 256] = {
         }
         if character <= b' ' || bracket || matches!(character, b'@' | 0x7f) {
             class |= URI_STOP;
+        }
+        if matches!(character, b'"' | b'\\') {
+            class |= QUOTE;
         }
         classes[byte] = class;
         byte += 1;
@@ -149,12 +154,21 @@ pub(crate) fn skip_quoted(bytes: &[u8], at: usize) -> Option<usize> {
     debug_assert_eq!(bytes[at], b'"');
     let mut at = at + 1;
     loop {
-        let found = at + memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[found] == b'"' {
-            return Some(found + 1);
+        at = find(bytes, at, QUOTE);
+        if *bytes.get(at)? == b'"' {
+            return Some(at + 1);
         }
-        at = found + 2; // a quoted pair: the next byte is itself, whatever it is
+        // A quoted pair: the next byte is itself, whatever it is.
+        at += 2;
+        if at > bytes.len() {
+            return None;
+        }
     }
+}
+
+/// Whether `have` is `name`, in any case: nearly always in this one.
+pub(crate) fn is_name<const LENGTH: usize>(have: &[u8], name: &[u8; LENGTH]) -> bool {
+    have == name || have.eq_ignore_ascii_case(name)
 }
 
 /// A number of digits only, in at most `max`; `None` for anything else, signs and overflow included.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::field::{self, Field, Known};
+use crate::field::{self, Field, Fields, Known};
 
 /// One message as it was framed. Whether it makes sense is another question ([`Request`](crate::Request)).
 #[derive(Clone)]
@@ -11,7 +11,7 @@ pub struct Message {
     pub(crate) bytes: Bytes,
     pub(crate) head_end: u32,
     pub(crate) body: Bytes,
-    pub(crate) fields: Vec<Field>,
+    pub(crate) fields: Fields,
     /// The end of the start line.
     pub(crate) start_line: u32,
     /// The number of the first line that is no header line, where there is one; the start line is 1.
@@ -72,6 +72,13 @@ impl Message {
     /// The fields of one kind, in order.
     pub(crate) fn known(&self, known: Known) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(move |field| field.known == known)
+    }
+
+    /// The value of the first field of this kind.
+    pub(crate) fn value(&self, known: Known) -> Option<&[u8]> {
+        self.fields
+            .first(known)
+            .map(|field| field.value(self.head()))
     }
 
     /// The values of the fields of one kind, in order.

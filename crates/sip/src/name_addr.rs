@@ -87,7 +87,7 @@ impl Layout {
             match params::next(value, at) {
                 Next::Param(place) => {
                     at = place.end;
-                    if layout.tag.is_none() && place.name.of(value).eq_ignore_ascii_case(b"tag") {
+                    if layout.tag.is_none() && lex::is_name(place.name.of(value), b"tag") {
                         layout.tag = Some(place.value.ok_or("a tag without value")?);
                     }
                 }

@@ -23,7 +23,7 @@ struct Inner {
     key: TransactionKey,
     message: Message,
     head: Head,
-    fault: Option<Fault>,
+    fault: Option<Box<Fault>>,
 }
 
 /// How a branch of RFC 3261 begins, 8.1.1.7.
@@ -34,7 +34,7 @@ impl Request {
         key: TransactionKey,
         message: Message,
         head: Head,
-        fault: Option<Fault>,
+        fault: Option<Box<Fault>>,
     ) -> Self {
         Request(Arc::new(Inner {
             key,
@@ -136,7 +136,7 @@ impl Request {
 
     /// The first thing that is wrong with it.
     pub fn fault(&self) -> Option<&Fault> {
-        self.0.fault.as_ref()
+        self.0.fault.as_deref()
     }
 
     pub(crate) fn is_identified(&self) -> bool {
@@ -172,7 +172,7 @@ impl Request {
 
     /// The first field of one kind.
     pub(crate) fn field(&self, known: Known) -> Option<&Field> {
-        self.0.head.field(&self.0.message, known)
+        self.0.message.fields.first(known)
     }
 
     /// The fields of one kind, in order.
@@ -187,7 +187,7 @@ impl Request {
 
     /// The value of the first header of one kind.
     fn value(&self, known: Known) -> Option<&[u8]> {
-        self.0.head.value(&self.0.message, known)
+        self.0.message.value(known)
     }
 }
 

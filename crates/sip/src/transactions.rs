@@ -47,12 +47,16 @@ impl Keys {
             return TransactionKey(hasher.finish());
         }
         let (from, call_id) = head.identity(message);
-        // The lengths keep the parts apart.
-        hasher.write_u64((call_id.len() as u64) << 32 | u64::from(head.cseq_number));
-        hasher.write_u64(from.len() as u64);
+        // The lengths keep the parts apart. (A head has at most 2^24 bytes, CSeq at most 31 bits.)
+        let is_message = head.method(message) == b"MESSAGE";
+        let lengths = (call_id.len() as u64) << 32 | u64::from(is_message) << 31;
+        hasher.write_u64(lengths | u64::from(head.cseq_number));
         hasher.write(call_id);
         hasher.write(from);
-        hasher.write(head.method(message));
+        if !is_message {
+            hasher.write(head.method(message));
+            hasher.write_u64(from.len() as u64);
+        }
         TransactionKey(hasher.finish())
     }
 

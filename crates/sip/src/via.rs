@@ -130,11 +130,11 @@ impl Layout {
                 Next::Param(place) => {
                     at = place.end;
                     let name = place.name.of(value);
-                    if name.eq_ignore_ascii_case(b"branch") {
+                    if lex::is_name(name, b"branch") {
                         self.branch = self.branch.or(place.value);
-                    } else if name.eq_ignore_ascii_case(b"rport") {
+                    } else if lex::is_name(name, b"rport") {
                         self.rport = place.value.is_none().then_some(place.name.end);
-                    } else if name.eq_ignore_ascii_case(b"received") {
+                    } else if lex::is_name(name, b"received") {
                         self.received = true;
                     }
                 }
