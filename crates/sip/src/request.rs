@@ -15,6 +15,9 @@ use crate::via::{self, Via};
 
 /// A request as it came, with its typed headers found. Cloning it copies nothing.
 ///
+/// It holds on to the piece of the stream that it came in, some 16 KiB that it shares with its neighbours, and so does a
+/// clone of its body: copy what is to be kept for long.
+///
 /// A faulty request is one too: what cannot be read is empty in it, and [`fault`](Request::fault) says why.
 #[derive(Clone)]
 pub struct Request(Arc<Inner>);

@@ -326,6 +326,7 @@ fn what_is_no_sip_uri_says_why() {
         "sip:@b",
         "sip:a@",
         "sip:a@b@c",
+        "sip:a@b;x=c@d",
         "sip:a@b:",
         "sip:a@b:x",
         "sip:a@b:65536",
@@ -372,6 +373,14 @@ fn via_lists_are_split_at_commas_that_are_not_quoted() {
         (third.transport(), third.host(), rest),
         (&b"TLS"[..], &b"last"[..], None)
     );
+}
+
+#[test]
+fn of_two_parameters_of_one_name_the_first_counts() {
+    let (via, _) = Via::parse(b"SIP/2.0/TLS h;branch=first;branch=second").unwrap();
+    assert_eq!(via.branch(), Some(&b"first"[..]));
+    let address = NameAddr::parse(b"<sip:a@b>;tag=first;tag=second").unwrap();
+    assert_eq!(address.tag(), Some(&b"first"[..]));
 }
 
 #[test]

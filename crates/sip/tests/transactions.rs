@@ -197,6 +197,18 @@ fn with_a_branch_its_other_parameters_do_not_matter() {
 }
 
 #[test]
+fn the_bare_cookie_is_no_branch() {
+    let mut peer = Peer::new();
+    peer.send(message_with("Via", "Via: SIP/2.0/TLS h;branch=z9hG4bK;x=1"));
+    peer.send(message_with("Via", "Via: SIP/2.0/TLS h;branch=z9hG4bK;x=2"));
+    assert_eq!(
+        peer.connection.counts().merged,
+        1,
+        "the whole Via decides, as in RFC 2543"
+    );
+}
+
+#[test]
 fn a_faulty_request_is_remembered_too() {
     let mut peer = Peer::new();
     let text = message_with("Require", "Require: x");
@@ -245,6 +257,15 @@ fn an_answer_is_forgotten_after_32_seconds() {
     assert_eq!(peer.connection.poll_timeout(), None);
     peer.send(message(1));
     assert_eq!(peer.requests.len(), 1, "a new one");
+}
+
+#[test]
+fn at_32_seconds_it_is_over_without_a_timer_too() {
+    let mut peer = Peer::new();
+    peer.send(message(1)).answer_all(&Answer::ok());
+    peer.now += LIFE;
+    peer.send(message(1));
+    assert_eq!(peer.requests.len(), 1);
 }
 
 #[test]
