@@ -14,7 +14,7 @@ impl Expiry {
     }
 
     /// From UNIX seconds.
-    pub fn from_unix_seconds(seconds: u64) -> Expiry {
+    pub const fn from_unix_seconds(seconds: u64) -> Expiry {
         Expiry(seconds)
     }
 

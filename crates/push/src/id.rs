@@ -78,6 +78,7 @@ mod tests {
                     device,
                     app: None,
                     environment: None,
+                    registered: None,
                 })
                 .collect(),
             from: None,

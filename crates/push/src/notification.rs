@@ -49,6 +49,9 @@ pub struct Target {
     pub app: Option<Box<str>>,
     /// Apple only: which of Apple's worlds the token belongs to; `None` means the app's own.
     pub environment: Option<Environment>,
+    /// When the device registered its token or channel last, as the sender knows it: later than the provider's word that the
+    /// device is gone, it is there again.
+    pub registered: Option<SystemTime>,
 }
 
 /// Whose doing a notification tells of.

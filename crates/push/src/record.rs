@@ -185,6 +185,8 @@ struct TargetContent<'a> {
     app: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     env: Option<Environment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registered: Option<Duration>,
 }
 
 impl<'a> From<&'a Record> for Payload<'a> {
@@ -231,6 +233,7 @@ impl<'a> From<&'a Target> for TargetContent<'a> {
             uri,
             app: target.app.as_deref().map(borrowed),
             env: target.environment,
+            registered: target.registered.map(since_epoch),
         }
     }
 }
@@ -281,6 +284,7 @@ impl TargetContent<'_> {
             device,
             app: self.app.map(Cow::into),
             environment: self.env,
+            registered: self.registered.map(moment).transpose()?,
         })
     }
 }

@@ -28,11 +28,13 @@ fn full() -> Record {
                 device: Device::Apple(DeviceToken::parse("abcdef0123").unwrap()),
                 app: None,
                 environment: Some(Environment::Sandbox),
+                registered: None,
             },
             Target {
                 device: Device::WindowsPhone(channel("http://[::1]:8080/x?%41", "::1")),
                 app: text("com.example.chat.wp"),
                 environment: None,
+                registered: None,
             },
         ],
         from: Some(Sender {
@@ -284,6 +286,7 @@ impl Dice {
             device,
             app: self.text(),
             environment: EVERY[self.roll(3) as usize],
+            registered: None,
         }
     }
 

@@ -168,11 +168,19 @@ pub enum Local {
     PrivateAddress,
     /// Not settled within `reply_within`.
     Deadline,
+    /// A provider has said before that this device is gone.
+    KnownGone,
+    /// The provider has failed too often in a row: nobody waits for it.
+    BreakerOpen,
+    /// The place for what must wait is full.
+    SpoolFull,
+    /// The disk for what must wait is in trouble.
+    SpoolTrouble,
 }
 
 impl Local {
     /// All, in the order of the metrics.
-    pub const ALL: [Local; 7] = [
+    pub const ALL: [Local; 11] = [
         Local::Test,
         Local::PlatformOff,
         Local::UnknownApp,
@@ -180,6 +188,10 @@ impl Local {
         Local::Expired,
         Local::PrivateAddress,
         Local::Deadline,
+        Local::KnownGone,
+        Local::BreakerOpen,
+        Local::SpoolFull,
+        Local::SpoolTrouble,
     ];
 
     /// The label in metrics and logs.
@@ -192,6 +204,10 @@ impl Local {
             Local::Expired => "expired",
             Local::PrivateAddress => "private_address",
             Local::Deadline => "deadline",
+            Local::KnownGone => "known_gone",
+            Local::BreakerOpen => "breaker_open",
+            Local::SpoolFull => "spool_full",
+            Local::SpoolTrouble => "spool_trouble",
         }
     }
 
@@ -204,10 +220,13 @@ impl Local {
             Local::TooLarge => Verdict::Refused(RefusedReason::Notification),
             Local::Expired => Verdict::Refused(RefusedReason::Expired),
             Local::PrivateAddress => Verdict::Refused(RefusedReason::Device),
-            Local::Deadline => Verdict::Deferred {
-                scope: Scope::Provider,
-                retry_after: None,
-            },
+            Local::KnownGone => Verdict::Gone { since: None },
+            Local::Deadline | Local::BreakerOpen | Local::SpoolFull | Local::SpoolTrouble => {
+                Verdict::Deferred {
+                    scope: Scope::Provider,
+                    retry_after: None,
+                }
+            }
         };
         Outcome {
             verdict,

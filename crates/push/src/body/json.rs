@@ -13,6 +13,7 @@
 //! | `targets[].uri` | string | `mpns`: the channel URI, held to the configured [`ChannelPolicy`]; required |
 //! | `targets[].app` | string | 1 to 256 bytes; the configured default app without it |
 //! | `targets[].env` | string | `apns`: `production` or `sandbox`; the app's own without it |
+//! | `targets[].registered` | string | RFC 3339: when the device registered last; later than its provider's word that it is gone, it is there again |
 //! | `from` | object | `uri`, `name`: strings |
 //! | `alert` | object | `title`, `subtitle`, `body`, `loc_key`: strings; `loc_args`: at most 32 strings |
 //! | `badge` | integer | 0 to 2147483647; 0 clears |
@@ -115,6 +116,7 @@ struct TargetMembers<'a> {
     uri: Member<Text<'a>>,
     app: Member<Text<'a>>,
     env: Member<Text<'a>>,
+    registered: Member<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -304,10 +306,14 @@ impl TargetMembers<'_> {
             }
             app => app,
         };
+        let registered = optional(at("registered"), self.registered)?
+            .map(|text| moment(at("registered"), &text))
+            .transpose()?;
         Ok(Target {
             device,
             app,
             environment,
+            registered,
         })
     }
 }

@@ -95,6 +95,7 @@ fn the_documented_example_is_read_whole() {
                 device: Device::Apple(DeviceToken::parse(TOKEN).unwrap()),
                 app: Some("com.example.chat".into()),
                 environment: Some(Environment::Production),
+                registered: None,
             },
             Target {
                 device: Device::WindowsPhone(
@@ -102,6 +103,7 @@ fn the_documented_example_is_read_whole() {
                 ),
                 app: Some("com.example.chat.wp".into()),
                 environment: None,
+                registered: None,
             },
         ],
         from: Some(Sender {
