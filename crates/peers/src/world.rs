@@ -161,6 +161,11 @@ path_prefixes = ["/throttledthirdparty/", "/unthrottledthirdparty/"]
 allow_private_addresses = true
 roots = "ca.pem"
 
+[spool]
+path = "spool.sqlite"
+# A test's disk may be small.
+disk_reserve = 1048576
+
 [admin]
 listen = "{admin}"
 

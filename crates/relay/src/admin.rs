@@ -43,8 +43,12 @@ pub(crate) async fn serve(listener: TcpListener, service: Arc<Service>) {
         let service = service.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<_>| {
-                let response = respond(&service, request.method(), request.uri().path());
-                async move { Ok::<_, Infallible>(response) }
+                let service = service.clone();
+                async move {
+                    Ok::<_, Infallible>(
+                        respond(&service, request.method(), request.uri().path()).await,
+                    )
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -58,7 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, service: Arc<Service>) {
     }
 }
 
-fn respond(service: &Service, method: &Method, path: &str) -> Response<Full<Bytes>> {
+async fn respond(service: &Service, method: &Method, path: &str) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return plain(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -71,7 +75,7 @@ fn respond(service: &Service, method: &Method, path: &str) -> Response<Full<Byte
             "text/html; charset=utf-8",
             page::render(service),
         ),
-        "/metrics" => match service.metrics.encode(service.apple_apps()) {
+        "/metrics" => match service.metrics.encode(service).await {
             Ok(text) => answer(StatusCode::OK, prometheus::TEXT_FORMAT, text),
             Err(_) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,

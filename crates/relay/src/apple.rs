@@ -1,9 +1,12 @@
 //! The configured apps on Apple's side, each with the client that reaches it.
 
+use std::sync::Arc;
+
 use pushrelay_providers::apns::{ApnsApp, ApnsClient, ApnsError, ApnsOptions};
 use pushrelay_push::Environment;
 
 use crate::config::App;
+use crate::route::Route;
 
 /// One app and the connections that carry its pushes.
 pub(crate) struct AppleApp {
@@ -15,11 +18,13 @@ pub(crate) struct AppleApp {
     pub(crate) app: ApnsApp,
     /// Its connections.
     pub(crate) client: ApnsClient,
+    /// Whether they are any use now.
+    pub(crate) route: Route,
 }
 
 /// All apps, in the order of the file.
 pub(crate) struct AppleApps {
-    list: Vec<AppleApp>,
+    list: Vec<Arc<AppleApp>>,
 }
 
 impl AppleApps {
@@ -30,12 +35,13 @@ impl AppleApps {
                 max_connections: app.connections,
                 ..ApnsOptions::default()
             };
-            Ok(AppleApp {
+            Ok(Arc::new(AppleApp {
                 id: app.id,
                 environment: app.environment,
                 app: ApnsApp::new(&app.topic)?,
                 client: ApnsClient::new(app.endpoint, app.credential, options)?,
-            })
+                route: Route::default(),
+            }))
         };
         Ok(AppleApps {
             list: apps
@@ -50,8 +56,8 @@ impl AppleApps {
         &self,
         id: Option<&str>,
         environment: Option<Environment>,
-    ) -> Option<&AppleApp> {
-        let fits = |app: &&AppleApp| {
+    ) -> Option<&Arc<AppleApp>> {
+        let fits = |app: &&Arc<AppleApp>| {
             environment.is_none() || app.environment.is_none() || app.environment == environment
         };
         match id {
@@ -62,7 +68,7 @@ impl AppleApps {
     }
 
     /// All.
-    pub(crate) fn list(&self) -> &[AppleApp] {
+    pub(crate) fn list(&self) -> &[Arc<AppleApp>] {
         &self.list
     }
 }

@@ -1,146 +1,288 @@
 //! One notification on its way: every target to its provider at once, a verdict for each, one answer.
+//!
+//! Deliver first, spool only what must wait. What no provider has taken within `reply_within` is on disk before the sender hears
+//! of success.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use pushrelay_providers::{Push, apns, mpns};
+use pushrelay_providers::Push;
+use pushrelay_push::record::{Origin, Record};
+use pushrelay_push::retry::{self, Next, Tries};
 use pushrelay_push::{
-    Device, Event, Expiry, Local, Notification, Outcome, RequestIdentity, Service as Provider,
-    push_id,
+    Expiry, Local, Notification, Outcome, RequestIdentity, Service as Provider, Verdict, push_id,
 };
-use pushrelay_sip::{Answer, Request};
+use pushrelay_sip::Request;
+use pushrelay_spool::SpoolError;
+use tracing::warn;
+use uuid::Uuid;
 
+use crate::attempt::{self, Attempt};
+use crate::metrics::Ending;
+use crate::recent::Claim;
 use crate::service::Service;
 use crate::verdicts::Verdicts;
+use crate::waiting::Waiter;
 
-/// A target's exchange with its provider: which target, and how it ended.
-type Send = Pin<Box<dyn Future<Output = (usize, Outcome)> + std::marker::Send>>;
+/// An entry whose first attempt is still under way is left alone for this long: longer than any exchange may take.
+const UNDER_WAY: Duration = Duration::from_secs(15);
 
 /// A notification whose targets are being sent to. Made without waiting; [`settle`](Delivery::settle) waits.
 pub(crate) struct Delivery {
     service: Arc<Service>,
     notification: Arc<Notification>,
-    sends: FuturesUnordered<Send>,
+    request: Request,
+    partner: usize,
+    expiry: Expiry,
+    received: SystemTime,
+    attempts: FuturesUnordered<Tagged>,
+    /// Targets that go to disk before anybody is asked.
+    unstarted: Vec<usize>,
     verdicts: Verdicts,
+    claim: Claim,
+}
+
+/// An attempt and whose it is.
+struct Tagged {
+    target: usize,
+    attempt: Attempt,
+}
+
+impl Future for Tagged {
+    type Output = (usize, Outcome);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let target = self.target;
+        self.attempt
+            .as_mut()
+            .poll(cx)
+            .map(|outcome| (target, outcome))
+    }
 }
 
 impl Delivery {
-    /// Composes a provider request for every target. What needs no provider is settled here.
+    /// Begins an attempt for every target. What needs no provider is settled here.
     pub(crate) fn new(
         service: &Arc<Service>,
         request: &Request,
+        partner: usize,
         notification: Notification,
         expiry: Expiry,
+        claim: Claim,
     ) -> Delivery {
+        let targets = notification.targets.len();
         let mut delivery = Delivery {
             service: service.clone(),
-            verdicts: Verdicts::new(notification.targets.len()),
             notification: Arc::new(notification),
-            sends: FuturesUnordered::new(),
+            request: request.clone(),
+            partner,
+            expiry,
+            received: SystemTime::now(),
+            attempts: FuturesUnordered::new(),
+            unstarted: Vec::new(),
+            verdicts: Verdicts::new(targets),
+            claim,
         };
-        let expired = expiry.is_past(SystemTime::now());
-        for target in 0..delivery.notification.targets.len() {
-            let provider = delivery.provider(target);
-            let metrics = service.metrics.service(provider);
+        let spool_first = service.spools_first();
+        for target in 0..targets {
+            let metrics = service.metrics.service(delivery.provider(target));
             metrics.targets.inc();
             metrics.in_flight.inc();
-            let outcome = if delivery.notification.event == Event::Test {
-                Err(Local::Test)
-            } else if expired {
-                Err(Local::Expired)
-            } else {
-                delivery.send(request, target, expiry)
-            };
-            if let Err(local) = outcome {
-                delivery.settled(target, local.outcome());
+            if spool_first {
+                delivery.unstarted.push(target);
+                continue;
+            }
+            match attempt::start(service, delivery.push(target)) {
+                Ok(attempt) => delivery.attempts.push(Tagged { target, attempt }),
+                Err(outcome) => delivery.heard(target, outcome),
             }
         }
         delivery
     }
 
-    /// Waits for every verdict, at most `reply_within`. What is not settled then is deferred.
-    pub(crate) async fn settle(mut self) -> Verdicts {
+    /// Waits for every verdict, at most `reply_within`; then what is not settled goes to the spool.
+    pub(crate) async fn settle(mut self) -> (Verdicts, Claim) {
         let deadline = tokio::time::Instant::now() + self.service.reply_within;
-        while !self.sends.is_empty() {
-            match tokio::time::timeout_at(deadline, self.sends.next()).await {
-                Ok(Some((target, outcome))) => self.settled(target, outcome),
-                Ok(None) => break,
-                Err(_) => {
-                    // The request may have gone out: nobody can know.
-                    let outcome = Outcome {
-                        ambiguous: true,
-                        ..Local::Deadline.outcome()
-                    };
-                    for target in self.verdicts.open() {
-                        self.settled(target, outcome);
-                    }
-                    break;
-                }
+        while !self.attempts.is_empty() {
+            match tokio::time::timeout_at(deadline, self.attempts.next()).await {
+                Ok(Some((target, outcome))) => self.heard(target, outcome),
+                Ok(None) | Err(_) => break,
             }
         }
-        self.verdicts
+        if self.verdicts.is_open() {
+            self.keep_the_rest().await;
+        }
+        (self.verdicts, self.claim)
     }
 
     fn provider(&self, target: usize) -> Provider {
         self.notification.targets[target].device.service()
     }
 
-    fn settled(&mut self, target: usize, outcome: Outcome) {
-        let provider = self.provider(target);
-        self.service.metrics.service(provider).settle(&outcome);
-        self.verdicts.settle(target, provider, outcome);
-    }
-
-    fn send(&mut self, request: &Request, target: usize, expiry: Expiry) -> Result<(), Local> {
-        let service = self.service.clone();
-        let named = &self.notification.targets[target];
-        let push = Push {
-            id: push_id(&self.notification, target, identity(request)),
+    fn push(&self, target: usize) -> Push {
+        Push {
+            id: self.id(target),
             notification: self.notification.clone(),
             target,
-            expiry: Some(expiry),
-        };
-        match &named.device {
-            Device::Apple(_) => {
-                if service.apple.is_none() {
-                    return Err(Local::PlatformOff);
+            expiry: Some(self.expiry),
+        }
+    }
+
+    fn id(&self, target: usize) -> Uuid {
+        push_id(&self.notification, target, identity(&self.request))
+    }
+
+    /// A verdict that is final settles its target; a deferral leaves it open, to be kept.
+    fn heard(&mut self, target: usize, outcome: Outcome) {
+        let provider = self.provider(target);
+        self.verdicts.note(target, provider, outcome);
+        if !matches!(outcome.verdict, Verdict::Deferred { .. }) {
+            self.end(target, Ending::of(&outcome));
+        }
+    }
+
+    fn end(&mut self, target: usize, ending: Ending) {
+        let metrics = self.service.metrics.service(self.provider(target));
+        metrics.in_flight.dec();
+        metrics.end(ending);
+        self.verdicts.close(target);
+    }
+
+    /// Puts every target that is still open into the spool.
+    async fn keep_the_rest(&mut self) {
+        let now = SystemTime::now();
+        let mut kept = Vec::new();
+        let mut waiters = Vec::new();
+        for target in self.verdicts.open() {
+            match self.due(target, now) {
+                Some(due) => {
+                    kept.push(target);
+                    waiters.extend(self.waiter(target, due));
                 }
-                let app = service
-                    .apple_app(named.app.as_deref(), named.environment)
-                    .ok_or(Local::UnknownApp)?;
-                let composed = apns::compose(&push, &app.app)?;
-                let client = app.client.clone();
-                self.sends.push(Box::pin(async move {
-                    let start = Instant::now();
-                    let outcome = client.send(composed).await;
-                    service
-                        .metrics
-                        .service(Provider::Apns)
-                        .seconds
-                        .observe(start.elapsed().as_secs_f64());
-                    (target, outcome)
-                }));
-            }
-            Device::WindowsPhone(_) => {
-                let client = service.windows_phone.clone().ok_or(Local::PlatformOff)?;
-                let composed = mpns::compose(&push)?;
-                self.sends.push(Box::pin(async move {
-                    let start = Instant::now();
-                    let outcome = client.send(composed).await;
-                    service
-                        .metrics
-                        .service(Provider::Mpns)
-                        .seconds
-                        .observe(start.elapsed().as_secs_f64());
-                    (target, outcome)
-                }));
+                // The provider asks for more patience than the notification has.
+                None => {
+                    let provider = self.provider(target);
+                    self.verdicts
+                        .note(target, provider, Local::Expired.outcome());
+                    self.end(target, Ending::Expired);
+                }
             }
         }
-        Ok(())
+        let service = self.service.clone();
+        let Some(waiting) = service.waiting.as_ref() else {
+            return self.unsettled(&kept, None);
+        };
+        match waiting.put(waiters).await {
+            Ok(()) => {
+                for target in kept {
+                    service
+                        .metrics
+                        .service(self.provider(target))
+                        .in_flight
+                        .dec();
+                    self.verdicts.keep(target);
+                }
+                self.see_through();
+            }
+            Err(error) => {
+                warn!(%error, "the spool takes nothing: answering 503");
+                self.unsettled(&kept, Some(error));
+            }
+        }
+    }
+
+    /// When an open target is due, or `None` when that would be too late.
+    fn due(&self, target: usize, now: SystemTime) -> Option<SystemTime> {
+        if self.expiry == attempt::ONCE {
+            return None;
+        }
+        let Some(outcome) = self.verdicts.outcome(target) else {
+            // Not yet begun, or begun and not yet answered.
+            return Some(if self.unstarted.contains(&target) {
+                now
+            } else {
+                now + UNDER_WAY
+            });
+        };
+        let service = &self.service;
+        match retry::next(
+            &service.patience,
+            outcome,
+            Tries::default(),
+            now,
+            Some(self.expiry),
+            service.dice(),
+        ) {
+            Next::At { when, .. } => Some(when),
+            Next::Done | Next::Gone { .. } | Next::Bury(_) => None,
+        }
+    }
+
+    fn waiter(&self, target: usize, due: SystemTime) -> Option<Waiter> {
+        let origin = Origin {
+            push_id: self.id(target),
+            expiry: Some(self.expiry),
+            partner: self
+                .service
+                .partners
+                .get(self.partner)
+                .map(|partner| partner.name.clone())
+                .unwrap_or_default(),
+            call_id: String::from_utf8_lossy(self.request.call_id()).into(),
+            received: self.received,
+        };
+        Some(Waiter {
+            record: Record::new(&self.notification, target, origin)?,
+            due,
+        })
+    }
+
+    /// Nothing is promised: the sender is told to come again.
+    fn unsettled(&mut self, targets: &[usize], error: Option<SpoolError>) {
+        let outcome = match error {
+            Some(SpoolError::Full(_)) => Some(Local::SpoolFull.outcome()),
+            Some(_) => Some(Local::SpoolTrouble.outcome()),
+            None => None,
+        };
+        for target in targets {
+            // Without a spool the deferral itself is the reason; where there is none, no answer came in time, and the request
+            // may have gone out.
+            let reason = outcome.or_else(|| self.verdicts.outcome(*target).copied());
+            let reason = reason.unwrap_or(Outcome {
+                ambiguous: true,
+                ..Local::Deadline.outcome()
+            });
+            let provider = self.provider(*target);
+            if matches!(reason.cause, pushrelay_push::Cause::Local(_)) {
+                self.service.metrics.service(provider).outcome(&reason);
+            }
+            self.verdicts.note(*target, provider, reason);
+            self.end(*target, Ending::Unsettled);
+        }
+    }
+
+    /// Follows the attempts that are still under way although their targets are safe: one that succeeds is taken out of the
+    /// spool again before anybody else tries it.
+    fn see_through(&mut self) {
+        for Tagged { target, attempt } in std::mem::take(&mut self.attempts) {
+            let (provider, id, service) =
+                (self.provider(target), self.id(target), self.service.clone());
+            tokio::spawn(async move {
+                let outcome = attempt.await;
+                let Some(waiting) = service.waiting.as_ref() else {
+                    return;
+                };
+                // What was deferred or refused is tried, and buried, by the dispatcher.
+                if matches!(outcome.verdict, Verdict::Accepted | Verdict::Gone { .. }) {
+                    waiting.withdraw(provider, id, Ending::of(&outcome)).await;
+                }
+            });
+        }
     }
 }
 
@@ -149,16 +291,5 @@ fn identity(request: &Request) -> RequestIdentity<'_> {
         call_id: request.call_id(),
         cseq: request.cseq().0,
         from_tag: request.from().tag().unwrap_or_default(),
-    }
-}
-
-impl Verdicts {
-    /// The answer to a MESSAGE whose targets ended so.
-    pub(crate) fn into_answer(self, service: &Service) -> Answer {
-        crate::verdicts::answer(
-            &self,
-            service.accepted_status,
-            service.addresses.first_host(),
-        )
     }
 }

@@ -4,22 +4,69 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use pushrelay_push::body::{Body, BodyError};
 use pushrelay_push::{Event, Expiry, Notification};
 use pushrelay_sip::{Answer, Request};
+use tokio::sync::watch;
 
+use crate::attempt;
 use crate::delivery::Delivery;
 use crate::metrics::Refusal;
+use crate::recent::Before;
 use crate::service::Service;
+use crate::verdicts;
 
 /// What is to be done about a request.
 pub(crate) enum Intake {
     /// It is answered now.
     Answer(Answer, Option<Refusal>),
-    /// It is answered when its targets are settled.
-    Deliver(Delivery),
+    /// It is answered when something has happened.
+    Wait(Wait),
+}
+
+/// What a MESSAGE waits for.
+pub(crate) enum Wait {
+    /// For the verdicts on its targets.
+    Verdicts(Delivery),
+    /// For the answer to the same MESSAGE, which came over another connection.
+    Repetition(watch::Receiver<Option<u16>>),
+}
+
+impl Wait {
+    /// Waits; gives the answer, and a word for each target for the log.
+    pub(crate) async fn answer(self, service: Arc<Service>) -> (Answer, String) {
+        match self {
+            Wait::Verdicts(delivery) => {
+                let (verdicts, claim) = delivery.settle().await;
+                let answer = verdicts::answer(
+                    &verdicts,
+                    service.accepted_status,
+                    service.addresses.first_host(),
+                );
+                if answer.status() < 300 {
+                    claim.keep(answer.status());
+                }
+                (answer, verdicts.words())
+            }
+            Wait::Repetition(mut outcome) => {
+                let status = outcome
+                    .wait_for(Option::is_some)
+                    .await
+                    .ok()
+                    .and_then(|status| *status);
+                let answer = status.map_or_else(
+                    || {
+                        let reason = "the same MESSAGE has just failed over another connection: send it again";
+                        Answer::new(503).reason(reason).retry_after(1)
+                    },
+                    Answer::new,
+                );
+                (answer, "repeated".into())
+            }
+        }
+    }
 }
 
 /// Judges `request`, which came from the partner at `partner`, or from a stranger.
@@ -31,9 +78,22 @@ pub(crate) fn judge(
 ) -> Intake {
     match admit(service, request, partner) {
         Ok(None) => Intake::Answer(Answer::options(), None),
-        Ok(Some(notification)) => {
-            let expiry = expiry(service, &notification, now);
-            Intake::Deliver(Delivery::new(service, request, notification, expiry))
+        Ok(Some((partner, notification))) => {
+            let from_tag = request.from().tag().unwrap_or_default();
+            let identity =
+                service
+                    .recent
+                    .identity(partner, request.call_id(), request.cseq().0, from_tag);
+            match service.recent.claim(identity, Instant::now()) {
+                Before::Never(claim) => {
+                    let expiry = expiry(service, &notification, now);
+                    let delivery =
+                        Delivery::new(service, request, partner, notification, expiry, claim);
+                    Intake::Wait(Wait::Verdicts(delivery))
+                }
+                Before::Now(outcome) => Intake::Wait(Wait::Repetition(outcome)),
+                Before::Answered(status) => Intake::Answer(Answer::new(status), None),
+            }
         }
         Err((answer, refusal)) => Intake::Answer(answer, Some(refusal)),
     }
@@ -50,8 +110,9 @@ fn admit(
     service: &Service,
     request: &Request,
     partner: Option<usize>,
-) -> Result<Option<Notification>, Refused> {
-    let Some(partner) = partner.and_then(|index| service.partners.get(index)) else {
+) -> Result<Option<(usize, Notification)>, Refused> {
+    let known = partner.and_then(|index| Some((index, service.partners.get(index)?)));
+    let Some((index, partner)) = known else {
         let reason = "your certificate names no partner of this relay: ask its operator to add your Access Edge";
         return Err(refused(403, reason, Refusal::Stranger));
     };
@@ -90,7 +151,7 @@ fn admit(
             Refusal::ForeignUri,
         ));
     }
-    decode(service, request).map(Some)
+    decode(service, request).map(|notification| Some((index, notification)))
 }
 
 fn decode(service: &Service, request: &Request) -> Result<Notification, Refused> {
@@ -119,6 +180,9 @@ fn decode(service: &Service, request: &Request) -> Result<Notification, Refused>
 
 /// The sender's time to live from when it made the notification, ours where it names none, and never past our ceiling.
 fn expiry(service: &Service, notification: &Notification, now: SystemTime) -> Expiry {
+    if notification.ttl == Some(Duration::ZERO) {
+        return attempt::ONCE;
+    }
     let wanted = match notification.ttl {
         Some(ttl) => Expiry::after(notification.created.unwrap_or(now), ttl),
         None if notification.event == Event::Test => Expiry::after(now, service.max_ttl),

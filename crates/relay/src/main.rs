@@ -3,20 +3,27 @@
 mod address;
 mod admin;
 mod apple;
+mod attempt;
+mod breaker;
 mod check;
 mod config;
 mod delivery;
+mod dispatch;
+mod gone;
 mod intake;
 mod listener;
 mod log;
 mod metrics;
 mod page;
 mod partners;
+mod recent;
+mod route;
 mod run;
 mod service;
 mod session;
 mod tls;
 mod verdicts;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,6 +3,8 @@
 //! Labels are closed enums or names from the configuration, so that every series stands at 0 from the start and none
 //! can be made by the wire. The hot path holds its counters; it never looks one up.
 
+use std::time::{Duration, Instant, SystemTime};
+
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -11,9 +13,8 @@ use prometheus::{
 };
 use pushrelay_push::apns::ApnsReason;
 use pushrelay_push::mpns::MpnsReason;
-use pushrelay_push::{Cause, Local, Outcome, Service, Transport, Verdict};
-
-use crate::apple::AppleApp;
+use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service, Transport, Verdict};
+use pushrelay_spool::{Bound, SpoolError, State, Stats};
 
 /// One family: what it is called, what it is, and which labels it has.
 pub(crate) struct Family {
@@ -48,15 +49,25 @@ families! {
     MESSAGE_SECONDS = "histogram" "pushrelay_message_seconds" [] "Time from a MESSAGE's last byte to its answer.";
     REFUSALS = "counter" "pushrelay_refusals_total" ["reason"] "Requests that were refused at the door, by reason.";
     TARGETS = "counter" "pushrelay_targets_total" ["service"] "Devices named by the MESSAGEs that were decoded.";
-    TARGETS_SETTLED = "counter" "pushrelay_targets_settled_total" ["service", "verdict"] "Targets by verdict; deferred ones were answered 503.";
+    TARGETS_SETTLED = "counter" "pushrelay_targets_settled_total" ["service", "ending"] "Targets by how they ended; unsettled ones were answered 503.";
+    TARGETS_WAITING = "gauge" "pushrelay_targets_waiting" ["service"] "Targets that wait in the spool, those being tried included.";
+    TARGETS_TAKEN_OVER = "counter" "pushrelay_targets_taken_over_total" ["service"] "Targets that were in the spool at the start, or were brought back by an operator.";
     TARGETS_IN_FLIGHT = "gauge" "pushrelay_targets_in_flight" ["service"] "Targets that have no verdict yet.";
-    OUTCOMES = "counter" "pushrelay_outcomes_total" ["service", "cause"] "Targets by what the provider said, or what happened instead.";
+    OUTCOMES = "counter" "pushrelay_outcomes_total" ["service", "cause"] "Attempts by what the provider said, or what happened instead; a target that waits may have several.";
     AMBIGUOUS = "counter" "pushrelay_ambiguous_total" ["service"] "Pushes whose request may have reached the provider although no answer came.";
     PROVIDER_SECONDS = "histogram" "pushrelay_provider_seconds" ["service"] "Time from handing a push to a provider's client to its verdict.";
     APNS_CONNECTIONS = "gauge" "pushrelay_apns_connections" ["app"] "HTTP/2 connections to Apple that are open.";
     APNS_STREAMS = "gauge" "pushrelay_apns_streams_in_flight" ["app"] "Pushes in flight on HTTP/2 streams.";
     APNS_STREAM_LIMIT = "gauge" "pushrelay_apns_stream_limit" ["app"] "Streams that Apple allows now, over all connections.";
     APNS_EVENTS = "gauge" "pushrelay_apns_connection_events" ["app", "event"] "Count since start of what happened on connections to Apple.";
+    BREAKER_OPEN = "gauge" "pushrelay_breaker_open" ["service", "app"] "1 while nobody waits for this provider, because it has failed too often in a row.";
+    INVALIDATION_WAVE = "gauge" "pushrelay_invalidation_wave" ["service", "app"] "1 while so many devices are called gone or bad that none is believed: look at the app's environment and topic.";
+    GONE_DEVICES = "gauge" "pushrelay_gone_devices" [] "Devices that are refused at the door.";
+    SPOOL_ENTRIES = "gauge" "pushrelay_spool_entries" ["service", "state"] "Entries on disk: waiting, buried by a verdict, parked because they cannot be read.";
+    SPOOL_BYTES = "gauge" "pushrelay_spool_bytes" ["service", "state"] "Bytes of these entries.";
+    SPOOL_TROUBLE = "gauge" "pushrelay_spool_trouble" ["kind"] "1 for the reason why the spool takes nothing now.";
+    SPOOL_REFUSALS = "counter" "pushrelay_spool_refusals_total" ["kind"] "MESSAGEs that were answered 503 because the spool could not take a target.";
+    SPOOL_COMMITS = "gauge" "pushrelay_spool_commits" [] "Count since start of transactions that were synced to disk.";
     CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends.";
 }
 
@@ -197,29 +208,88 @@ const STATUSES: [u16; 17] = [
     200, 202, 400, 403, 404, 405, 410, 413, 415, 416, 420, 481, 488, 500, 503, 505, 513,
 ];
 
-const VERDICTS: [&str; 4] = ["accepted", "deferred", "gone", "refused"];
+/// How a target ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The provider has it.
+    Accepted,
+    /// The device is no longer there.
+    Gone,
+    /// The provider, or we, will never take it.
+    Refused,
+    /// Its time has passed.
+    Expired,
+    /// The sender was told to come again.
+    Unsettled,
+    /// A newer notification of the same collapse id has taken its place in the spool.
+    Superseded,
+    /// It was in the spool already.
+    Repeated,
+    /// It made room when the spool was full.
+    Shed,
+    /// An operator has dropped it.
+    Dropped,
+    /// It cannot be read, or whoever worked on it died of it.
+    Parked,
+}
 
-/// A histogram's and a counter's children for one service.
+impl Ending {
+    const ALL: [Ending; 10] = [
+        Ending::Accepted,
+        Ending::Gone,
+        Ending::Refused,
+        Ending::Expired,
+        Ending::Unsettled,
+        Ending::Superseded,
+        Ending::Repeated,
+        Ending::Shed,
+        Ending::Dropped,
+        Ending::Parked,
+    ];
+
+    /// The label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Ending::Accepted => "accepted",
+            Ending::Gone => "gone",
+            Ending::Refused => "refused",
+            Ending::Expired => "expired",
+            Ending::Unsettled => "unsettled",
+            Ending::Superseded => "superseded",
+            Ending::Repeated => "repeated",
+            Ending::Shed => "shed",
+            Ending::Dropped => "dropped",
+            Ending::Parked => "parked",
+        }
+    }
+
+    /// How a target ends that is not kept in the spool.
+    pub(crate) fn of(outcome: &Outcome) -> Ending {
+        match outcome.verdict {
+            Verdict::Accepted => Ending::Accepted,
+            Verdict::Deferred { .. } => Ending::Unsettled,
+            Verdict::Gone { .. } => Ending::Gone,
+            Verdict::Refused(RefusedReason::Expired) => Ending::Expired,
+            Verdict::Refused(_) => Ending::Refused,
+        }
+    }
+}
+
+/// The children of one service.
 pub(crate) struct ServiceMetrics {
     pub(crate) targets: IntCounter,
+    pub(crate) taken_over: IntCounter,
     pub(crate) in_flight: IntGauge,
-    pub(crate) ambiguous: IntCounter,
+    pub(crate) waiting: IntGauge,
     pub(crate) seconds: Histogram,
-    settled: [IntCounter; 4],
+    ambiguous: IntCounter,
+    endings: [IntCounter; 10],
     outcomes: Vec<(Cause, IntCounter)>,
 }
 
 impl ServiceMetrics {
-    /// Counts a target's end.
-    pub(crate) fn settle(&self, outcome: &Outcome) {
-        let verdict = match outcome.verdict {
-            Verdict::Accepted => 0,
-            Verdict::Deferred { .. } => 1,
-            Verdict::Gone { .. } => 2,
-            Verdict::Refused(_) => 3,
-        };
-        self.settled[verdict].inc();
-        self.in_flight.dec();
+    /// Counts one attempt's outcome.
+    pub(crate) fn outcome(&self, outcome: &Outcome) {
         if outcome.ambiguous {
             self.ambiguous.inc();
         }
@@ -232,9 +302,19 @@ impl ServiceMetrics {
         }
     }
 
-    /// How many targets ended so, in the order accepted, deferred, gone, refused.
-    pub(crate) fn settled(&self) -> [u64; 4] {
-        self.settled.each_ref().map(IntCounter::get)
+    /// Counts a target's end.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.endings[ending as usize].inc();
+    }
+
+    /// Counts the end of several targets.
+    pub(crate) fn end_many(&self, ending: Ending, targets: usize) {
+        self.endings[ending as usize].inc_by(targets as u64);
+    }
+
+    /// How many targets ended so.
+    pub(crate) fn ended(&self, ending: Ending) -> u64 {
+        self.endings[ending as usize].get()
     }
 }
 
@@ -258,6 +338,14 @@ pub(crate) struct Metrics {
     apns_streams: GaugeVec,
     apns_stream_limit: GaugeVec,
     apns_events: GaugeVec,
+    breaker_open: GaugeVec,
+    invalidation_wave: GaugeVec,
+    gone_devices: IntGauge,
+    spool_entries: GaugeVec,
+    spool_bytes: GaugeVec,
+    spool_trouble: Vec<(&'static str, IntGauge)>,
+    spool_refusals: Vec<(&'static str, IntCounter)>,
+    spool_commits: IntGauge,
     certificate_expiry: GaugeVec,
 }
 
@@ -277,6 +365,9 @@ impl Metrics {
         let answered = MESSAGES_ANSWERED.counters(&registry);
         let refusals = REFUSALS.counters(&registry);
         let services = Services::new(&registry);
+        let trouble = SPOOL_TROUBLE.int_gauges(&registry);
+        let refused = SPOOL_REFUSALS.counters(&registry);
+        let (kinds, kinds_again) = (spool_kinds(), spool_kinds());
         let mut messages_received = vec![received.with_label_values(&["-"])];
         messages_received.extend(partners.map(|name| received.with_label_values(&[name])));
         Metrics {
@@ -307,6 +398,22 @@ impl Metrics {
             apns_streams: APNS_STREAMS.gauges(&registry),
             apns_stream_limit: APNS_STREAM_LIMIT.gauges(&registry),
             apns_events: APNS_EVENTS.gauges(&registry),
+            breaker_open: BREAKER_OPEN.gauges(&registry),
+            invalidation_wave: INVALIDATION_WAVE.gauges(&registry),
+            gone_devices: GONE_DEVICES
+                .int_gauges(&registry)
+                .with_label_values::<&str>(&[]),
+            spool_entries: SPOOL_ENTRIES.gauges(&registry),
+            spool_bytes: SPOOL_BYTES.gauges(&registry),
+            spool_trouble: kinds
+                .map(|kind| (kind, trouble.with_label_values(&[kind])))
+                .collect(),
+            spool_refusals: kinds_again
+                .map(|kind| (kind, refused.with_label_values(&[kind])))
+                .collect(),
+            spool_commits: SPOOL_COMMITS
+                .int_gauges(&registry)
+                .with_label_values::<&str>(&[]),
             certificate_expiry: CERTIFICATE_EXPIRY.gauges(&registry),
             registry,
         }
@@ -372,9 +479,23 @@ impl Metrics {
             .set(not_after as f64);
     }
 
-    /// The exposition text; `apple` is asked for the state of its connections.
-    pub(crate) fn encode(&self, apple: &[AppleApp]) -> Result<String, prometheus::Error> {
-        for app in apple {
+    /// Counts a MESSAGE that the spool did not take.
+    pub(crate) fn spool_refused(&self, error: SpoolError) {
+        if let Some((_, counter)) = self
+            .spool_refusals
+            .iter()
+            .find(|(kind, _)| *kind == error.label())
+        {
+            counter.inc();
+        }
+    }
+
+    /// The exposition text. What others know better than a counter is asked now: the clients, the breakers, the spool.
+    pub(crate) async fn encode(
+        &self,
+        service: &crate::service::Service,
+    ) -> Result<String, prometheus::Error> {
+        for app in service.apple_apps() {
             let stats = app.client.stats();
             let name = app.id.as_ref();
             set(&self.apns_connections, &[name], stats.connections);
@@ -384,9 +505,72 @@ impl Metrics {
                 set(&self.apns_events, &[name, event], count);
             }
         }
+        let now = Instant::now();
+        for (provider, app, route) in service.routes() {
+            set(
+                &self.breaker_open,
+                &[provider.label(), app],
+                u64::from(route.breaker.is_open()),
+            );
+            set(
+                &self.invalidation_wave,
+                &[provider.label(), app],
+                u64::from(route.wave.is_high(now)),
+            );
+        }
+        self.gone_devices
+            .set(i64::try_from(service.gone.len()).unwrap_or(i64::MAX));
+        self.ask_spool(service).await;
         let families: Vec<MetricFamily> = self.registry.gather();
         TextEncoder::new().encode_to_string(&families)
     }
+
+    async fn ask_spool(&self, service: &crate::service::Service) {
+        let waiting = service.waiting.as_ref();
+        let health = waiting
+            .map(|waiting| waiting.spool().health())
+            .unwrap_or_default();
+        self.spool_commits
+            .set(i64::try_from(health.commits).unwrap_or(i64::MAX));
+        let trouble = health.trouble.map(SpoolError::label);
+        for (kind, gauge) in &self.spool_trouble {
+            gauge.set(i64::from(trouble == Some(kind)));
+        }
+        let stats = match waiting {
+            Some(waiting) => {
+                let asked = waiting.spool().stats(SystemTime::now());
+                match tokio::time::timeout(SPOOL_PATIENCE, asked).await {
+                    Ok(Ok(stats)) => stats,
+                    // The trouble gauge says why; the entries keep their last values.
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+            None => Stats::default(),
+        };
+        for provider in Service::ALL {
+            for state in State::ALL {
+                let count = stats.count(crate::waiting::lane(provider), state);
+                set(
+                    &self.spool_entries,
+                    &[provider.label(), state.label()],
+                    count.entries,
+                );
+                set(
+                    &self.spool_bytes,
+                    &[provider.label(), state.label()],
+                    count.bytes,
+                );
+            }
+        }
+    }
+}
+
+/// How long a scrape waits for the spool.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
+
+fn spool_kinds() -> impl Iterator<Item = &'static str> {
+    let bounds = Bound::ALL.iter().map(|bound| bound.label());
+    bounds.chain(["too_large", "read_only", "io", "damaged", "closed"])
 }
 
 fn set(vec: &GaugeVec, labels: &[&str], value: u64) {
@@ -396,7 +580,9 @@ fn set(vec: &GaugeVec, labels: &[&str], value: u64) {
 
 struct Services {
     targets: IntCounterVec,
-    settled: IntCounterVec,
+    taken_over: IntCounterVec,
+    waiting: IntGaugeVec,
+    endings: IntCounterVec,
     in_flight: IntGaugeVec,
     outcomes: IntCounterVec,
     ambiguous: IntCounterVec,
@@ -407,7 +593,9 @@ impl Services {
     fn new(registry: &Registry) -> Services {
         Services {
             targets: TARGETS.counters(registry),
-            settled: TARGETS_SETTLED.counters(registry),
+            taken_over: TARGETS_TAKEN_OVER.counters(registry),
+            waiting: TARGETS_WAITING.int_gauges(registry),
+            endings: TARGETS_SETTLED.counters(registry),
             in_flight: TARGETS_IN_FLIGHT.int_gauges(registry),
             outcomes: OUTCOMES.counters(registry),
             ambiguous: AMBIGUOUS.counters(registry),
@@ -428,7 +616,10 @@ impl Services {
             in_flight: self.in_flight.with_label_values(&[name]),
             ambiguous: self.ambiguous.with_label_values(&[name]),
             seconds: self.seconds.with_label_values(&[name]),
-            settled: VERDICTS.map(|verdict| self.settled.with_label_values(&[name, verdict])),
+            taken_over: self.taken_over.with_label_values(&[name]),
+            waiting: self.waiting.with_label_values(&[name]),
+            endings: Ending::ALL
+                .map(|ending| self.endings.with_label_values(&[name, ending.label()])),
             outcomes: causes.collect(),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use pushrelay_push::Service as Provider;
 
+use crate::metrics::Ending;
 use crate::service::Service;
 
 const HEAD: &str = r#"<!DOCTYPE html>
@@ -56,20 +57,28 @@ fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
         )?;
     }
 
-    page.push_str("</table><h2>Targets</h2><table><tr><th>service</th><th>state</th><th>named</th><th>accepted</th><th>deferred</th><th>gone</th><th>refused</th><th>in flight</th></tr>\n");
+    page.push_str("</table><h2>Targets</h2><table><tr><th>service</th><th>state</th><th>named</th><th>accepted</th><th>gone</th><th>refused</th><th>expired</th><th>unsettled</th><th>waiting</th><th>in flight</th></tr>\n");
     for provider in Provider::ALL {
         let counts = metrics.service(provider);
         let on = match provider {
             Provider::Apns => service.apple.is_some(),
             Provider::Mpns => service.windows_phone.is_some(),
         };
-        let [accepted, deferred, gone, refused] = counts.settled();
+        let [accepted, gone, refused, expired, unsettled] = [
+            Ending::Accepted,
+            Ending::Gone,
+            Ending::Refused,
+            Ending::Expired,
+            Ending::Unsettled,
+        ]
+        .map(|ending| counts.ended(ending));
         let state = if on { "on" } else { "switched off" };
         writeln!(
             page,
-            "<tr><td>{}</td><td>{state}</td><td class=\"n\">{}</td><td class=\"n\">{accepted}</td><td class=\"n\">{deferred}</td><td class=\"n\">{gone}</td><td class=\"n\">{refused}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td>{state}</td><td class=\"n\">{}</td><td class=\"n\">{accepted}</td><td class=\"n\">{gone}</td><td class=\"n\">{refused}</td><td class=\"n\">{expired}</td><td class=\"n\">{unsettled}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             provider.display_name(),
             counts.targets.get(),
+            counts.waiting.get(),
             counts.in_flight.get(),
         )?;
     }

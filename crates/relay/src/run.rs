@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use pushrelay_push::Service as Provider;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Config};
 use crate::listener::{self, Gate};
 use crate::service::Service;
-use crate::{admin, log};
+use crate::{admin, dispatch, log};
 
 /// `pushrelay serve`: the exit code is 0 after a clean drain, 1 when work was left or nothing could start.
 pub(crate) fn serve(path: &Path) -> ExitCode {
@@ -63,9 +64,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         config.tls.clone(),
         config.drain_grace,
     );
-    let service = Arc::new(Service::assemble(config)?);
+    let service = Arc::new(Service::assemble(config).await?);
     let (drain, draining) = watch::channel(false);
-    let gate = Arc::new(Gate::new(service.clone(), tls, draining));
+    let gate = Arc::new(Gate::new(service.clone(), tls, draining.clone()));
 
     let mut listeners = JoinSet::new();
     for address in listen {
@@ -80,6 +81,11 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     info!(listener = "admin", address = %admin.local_addr()?, "listening");
     let admin = tokio::spawn(admin::serve(admin, service.clone()));
 
+    let mut dispatchers = JoinSet::new();
+    for provider in Provider::ALL {
+        dispatchers.spawn(dispatch::run(service.clone(), provider, draining.clone()));
+    }
+
     service.metrics.ready.set(1);
     notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -93,7 +99,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     // The receivers live as long as the gate does.
     let _ = drain.send(true);
-    let drained = async { while listeners.join_next().await.is_some() {} };
+    let drained = async {
+        while listeners.join_next().await.is_some() {}
+        while dispatchers.join_next().await.is_some() {}
+    };
     let code = tokio::select! {
         () = drained => {
             service.close().await;

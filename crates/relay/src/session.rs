@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use crate::intake::{self, Intake};
+use crate::intake::{self, Intake, Wait};
 use crate::listener;
 use crate::metrics::Refusal;
 use crate::service::Service;
@@ -85,9 +85,10 @@ pub(crate) async fn run<S>(
     let mut draining = pin!(listener::drained(&mut draining));
     let mut drained = false;
     loop {
-        while let Some((request, delivery)) = session.next_delivery() {
+        while let Some((request, wait)) = session.next_wait() {
             let since = Instant::now();
-            deliveries.push(async move { (request, since, delivery.settle().await) });
+            let service = service.clone();
+            deliveries.push(async move { (request, since, wait.answer(service).await) });
         }
         if session.closing && deliveries.is_empty() && session.outbox.is_empty() {
             break;
@@ -123,9 +124,7 @@ pub(crate) async fn run<S>(
             Event::Read(length) => session.read(&buffer[..length]),
             Event::Wrote => {}
             Event::Settled => {
-                for (request, since, verdicts) in settled.drain(..) {
-                    let words = verdicts.words();
-                    let answer = verdicts.into_answer(&service);
+                for (request, since, (answer, words)) in settled.drain(..) {
                     session.answer(&request, since, &answer, &words);
                 }
             }
@@ -178,8 +177,8 @@ impl Session {
         self.connection.receive(bytes, self.last_read);
     }
 
-    /// Works off what the connection has to say, up to the next request that must wait for its verdicts.
-    fn next_delivery(&mut self) -> Option<(Request, crate::delivery::Delivery)> {
+    /// Works off what the connection has to say, up to the next request whose answer must wait.
+    fn next_wait(&mut self) -> Option<(Request, Wait)> {
         while let Some(output) = self.connection.poll_output() {
             match output {
                 Output::Transmit(bytes) => self.outbox.push(bytes),
@@ -199,7 +198,7 @@ impl Session {
                         self.peer.partner,
                         SystemTime::now(),
                     ) {
-                        Intake::Deliver(delivery) => return Some((request, delivery)),
+                        Intake::Wait(wait) => return Some((request, wait)),
                         Intake::Answer(answer, refusal) => {
                             self.answer_at_once(&request, &answer, refusal)
                         }

@@ -1,6 +1,7 @@
 //! What the sender is told: the verdicts of all targets, made one SIP answer.
 //!
-//! The rules, in this order: something deferred, nothing can be promised: 503. All accepted: 200. Some accepted: 200 with a
+//! The rules, in this order: something that is neither settled nor on disk, nothing can be promised: 503. All accepted, or on
+//! disk: 200. Some accepted: 200 with a
 //! Warning. None accepted: 410 when all are gone, 403 when the platform is switched off, else 488 with the first reason.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,58 +9,108 @@ use std::time::{Duration, UNIX_EPOCH};
 use pushrelay_push::{Cause, Local, Outcome, Service as Provider, Verdict};
 use pushrelay_sip::Answer;
 
-/// The outcome of every target, in the order of the body.
+/// What is known of every target, in the order of the body.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdicts {
-    list: Vec<Option<(Provider, Outcome)>>,
+    list: Vec<Known>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    outcome: Option<(Provider, Outcome)>,
+    fate: Fate,
+}
+
+/// Whether a target's story is over for the sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fate {
+    /// Not yet.
+    #[default]
+    Open,
+    /// By its outcome.
+    Closed,
+    /// It is on disk and will be tried until its expiry.
+    Kept,
 }
 
 impl Verdicts {
-    /// `targets` that have none yet.
+    /// `targets` of which nothing is known.
     pub(crate) fn new(targets: usize) -> Verdicts {
         Verdicts {
-            list: vec![None; targets],
+            list: vec![Known::default(); targets],
         }
     }
 
-    /// Notes a target's outcome.
-    pub(crate) fn settle(&mut self, target: usize, provider: Provider, outcome: Outcome) {
-        self.list[target] = Some((provider, outcome));
+    /// Notes what was said of a target.
+    pub(crate) fn note(&mut self, target: usize, provider: Provider, outcome: Outcome) {
+        self.list[target].outcome = Some((provider, outcome));
     }
 
-    /// The targets that have none yet.
+    /// A target ends by its outcome.
+    pub(crate) fn close(&mut self, target: usize) {
+        self.list[target].fate = Fate::Closed;
+    }
+
+    /// A target is on disk.
+    pub(crate) fn keep(&mut self, target: usize) {
+        self.list[target].fate = Fate::Kept;
+    }
+
+    /// Whether any target is neither closed nor kept.
+    pub(crate) fn is_open(&self) -> bool {
+        self.list.iter().any(|known| known.fate == Fate::Open)
+    }
+
+    /// The targets that are neither closed nor kept.
     pub(crate) fn open(&self) -> Vec<usize> {
         (0..self.list.len())
-            .filter(|target| self.list[*target].is_none())
+            .filter(|target| self.list[*target].fate == Fate::Open)
             .collect()
     }
 
-    fn known(&self) -> impl Iterator<Item = &(Provider, Outcome)> {
-        self.list.iter().flatten()
+    /// What was said last of a target.
+    pub(crate) fn outcome(&self, target: usize) -> Option<&Outcome> {
+        self.list[target]
+            .outcome
+            .as_ref()
+            .map(|(_, outcome)| outcome)
+    }
+
+    fn closed(&self) -> impl Iterator<Item = &(Provider, Outcome)> {
+        self.list
+            .iter()
+            .filter(|known| known.fate == Fate::Closed)
+            .filter_map(|known| known.outcome.as_ref())
     }
 
     fn count(&self, which: impl Fn(&Outcome) -> bool) -> usize {
-        self.known().filter(|(_, outcome)| which(outcome)).count()
+        self.closed().filter(|(_, outcome)| which(outcome)).count()
+    }
+
+    fn kept(&self) -> usize {
+        self.list
+            .iter()
+            .filter(|known| known.fate == Fate::Kept)
+            .count()
     }
 
     /// `apns:accepted:Success`, one word a target, for the log.
     pub(crate) fn words(&self) -> String {
         let mut words = String::with_capacity(32 * self.list.len());
-        for (provider, outcome) in self.known() {
+        for known in &self.list {
             if !words.is_empty() {
                 words.push(' ');
             }
-            for (index, part) in [
-                provider.label(),
-                outcome.verdict.label(),
-                outcome.cause.label(),
-            ]
-            .iter()
-            .enumerate()
-            {
-                if index > 0 {
-                    words.push(':');
-                }
+            let verdict = match (known.fate, known.outcome) {
+                (Fate::Kept, _) => "waiting",
+                (_, Some((_, outcome))) => outcome.verdict.label(),
+                (_, None) => "open",
+            };
+            let provider = known.outcome.map_or("-", |(provider, _)| provider.label());
+            let cause = known
+                .outcome
+                .map_or("-", |(_, outcome)| outcome.cause.label());
+            for part in [provider, ":", verdict, ":", cause] {
                 words.push_str(part);
             }
         }
@@ -73,7 +124,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The answer, with `accepted_status` for success and `host` as the agent of a Warning.
 pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> Answer {
     let all = verdicts.list.len();
-    let accepted = verdicts.count(|outcome| outcome.verdict == Verdict::Accepted);
+    // What is on disk is as good as accepted: it will be tried until its expiry.
+    let accepted = verdicts.kept() + verdicts.count(|outcome| outcome.verdict == Verdict::Accepted);
     if accepted == all {
         return Answer::new(accepted_status);
     }
@@ -100,7 +152,7 @@ pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> A
 
 fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize) -> Answer {
     let first = verdicts
-        .known()
+        .closed()
         .find(|(_, outcome)| matches!(outcome.verdict, Verdict::Deferred { .. }));
     let first = first
         .map(|(provider, outcome)| describe(*provider, outcome))
@@ -115,7 +167,7 @@ fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize) -> Answer {
 /// The longest wait that a provider asks for, in seconds.
 fn retry_after(verdicts: &Verdicts) -> u32 {
     let waits = verdicts
-        .known()
+        .closed()
         .filter_map(|(_, outcome)| match outcome.verdict {
             Verdict::Deferred { retry_after, .. } => retry_after,
             _ => None,
@@ -126,7 +178,7 @@ fn retry_after(verdicts: &Verdicts) -> u32 {
 
 fn first_reason(verdicts: &Verdicts) -> String {
     let first = verdicts
-        .known()
+        .closed()
         .find(|(_, outcome)| outcome.verdict != Verdict::Accepted);
     first
         .map(|(provider, outcome)| describe(*provider, outcome))
@@ -137,7 +189,6 @@ fn first_reason(verdicts: &Verdicts) -> String {
 fn describe(provider: Provider, outcome: &Outcome) -> String {
     let name = provider.display_name();
     match (outcome.verdict, outcome.cause) {
-        (_, Cause::Local(local)) => format!("{name}: {}", say(local)),
         (Verdict::Gone { since: Some(since) }, cause) => {
             let seconds = since
                 .duration_since(UNIX_EPOCH)
@@ -148,6 +199,7 @@ fn describe(provider: Provider, outcome: &Outcome) -> String {
                 cause.label()
             )
         }
+        (_, Cause::Local(local)) => format!("{name}: {}", say(local)),
         (Verdict::Gone { since: None }, cause) => {
             format!("{name}: the device is gone ({})", cause.label())
         }
@@ -168,6 +220,10 @@ fn say(local: Local) -> &'static str {
         Local::Expired => "its time to live had passed",
         Local::PrivateAddress => "the channel's host has no public address",
         Local::Deadline => "no answer yet",
+        Local::KnownGone => "the device is known to be gone",
+        Local::BreakerOpen => "the service has failed too often in a row",
+        Local::SpoolFull => "the queue of waiting pushes is full",
+        Local::SpoolTrouble => "the disk for waiting pushes is in trouble",
     }
 }
 
@@ -179,7 +235,8 @@ mod tests {
     fn verdicts(outcomes: &[Outcome]) -> Verdicts {
         let mut verdicts = Verdicts::new(outcomes.len());
         for (target, outcome) in outcomes.iter().enumerate() {
-            verdicts.settle(target, Provider::Apns, *outcome);
+            verdicts.note(target, Provider::Apns, *outcome);
+            verdicts.close(target);
         }
         verdicts
     }
@@ -213,6 +270,15 @@ mod tests {
         assert_eq!(status(&[GONE, refused]), 488);
         assert_eq!(status(&[off]), 403);
         assert_eq!(status(&[off, refused]), 488);
+    }
+
+    #[test]
+    fn what_is_on_disk_counts_as_accepted() {
+        let mut kept = verdicts(&[ACCEPTED, GONE]);
+        kept.keep(1);
+        assert_eq!(answer(&kept, 200, "push.example.org").status(), 200);
+        kept.keep(0);
+        assert_eq!(answer(&kept, 202, "push.example.org").status(), 202);
     }
 
     #[test]

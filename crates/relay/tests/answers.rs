@@ -285,9 +285,10 @@ async fn too_much_is_413_or_513_and_costs_nobody_else_anything() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_not_in_time_is_503_with_retry_after_and_never_2xx() {
+async fn without_a_spool_a_provider_that_is_not_in_time_is_503_with_retry_after_and_never_2xx() {
     let relay = Relay::configured(|config| {
         config.insert("reply_within".into(), "200ms".into());
+        config.remove("spool");
     })
     .await;
     relay

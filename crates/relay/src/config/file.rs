@@ -28,6 +28,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) windows_phone: WindowsPhone,
     #[serde(default)]
+    pub(crate) spool: Spool,
+    #[serde(default)]
     pub(crate) admin: Admin,
     #[serde(default)]
     pub(crate) log: Log,
@@ -142,6 +144,39 @@ impl Default for WindowsPhone {
             allow_private_addresses: false,
             roots: system(),
             certificate: None,
+        }
+    }
+}
+
+/// `[spool]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Spool {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) partner_entries: u64,
+    pub(crate) partner_bytes: u64,
+    pub(crate) disk_reserve: u64,
+    pub(crate) in_flight: usize,
+    pub(crate) gone_devices: usize,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) gone_for: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        let options = pushrelay_spool::Options::default();
+        Spool {
+            path: None,
+            entries: options.lane_entries,
+            bytes: options.lane_bytes,
+            partner_entries: options.owner_entries,
+            partner_bytes: options.owner_bytes,
+            disk_reserve: options.disk_reserve,
+            in_flight: 64,
+            gone_devices: 200_000,
+            gone_for: options.gone_for,
         }
     }
 }

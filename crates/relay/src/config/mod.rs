@@ -40,6 +40,11 @@ pub(crate) struct Config {
     /// `None` while the platform is switched off.
     pub(crate) windows_phone: Option<MpnsOptions>,
     pub(crate) channels: ChannelPolicy,
+    /// `None` where nothing can wait.
+    pub(crate) spool: Option<SpoolConfig>,
+    pub(crate) dispatch_in_flight: usize,
+    pub(crate) gone_devices: usize,
+    pub(crate) gone_for: Duration,
     pub(crate) admin: SocketAddr,
     pub(crate) log: Log,
     pub(crate) limits: Limits,
@@ -55,6 +60,12 @@ pub(crate) struct App {
     pub(crate) endpoint: Endpoint,
     pub(crate) credential: Credential,
     pub(crate) connections: usize,
+}
+
+/// Where what waits is kept.
+pub(crate) struct SpoolConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) options: pushrelay_spool::Options,
 }
 
 /// How the log is written.
@@ -170,6 +181,7 @@ impl Resolver {
             );
         }
         let filter = self.filter(&file.log.level);
+        let spool = self.spool(&file.spool, file.reply_within);
         let config = match (addresses, tls, self.problems.is_empty()) {
             (Some(addresses), Some(tls), true) => Some(Config {
                 reply_within: file.reply_within,
@@ -184,6 +196,10 @@ impl Resolver {
                 apple,
                 windows_phone,
                 channels,
+                spool,
+                dispatch_in_flight: file.spool.in_flight.max(1),
+                gone_devices: file.spool.gone_devices,
+                gone_for: file.spool.gone_for,
                 admin: file.admin.listen,
                 log: Log {
                     format: file.log.format,
@@ -241,12 +257,6 @@ impl Resolver {
                 "expected at most 30s: the sender gives up after 32 s",
             );
         }
-        if file.reply_within.is_zero() {
-            self.problem(
-                "reply_within",
-                "got 0s, expected more: nothing can be settled in no time",
-            );
-        }
         if !matches!(file.sip.accepted_status, 200 | 202) {
             self.problem(
                 "sip.accepted_status",
@@ -262,6 +272,51 @@ impl Resolver {
         if file.default_ttl > file.max_ttl {
             self.problem("default_ttl", "expected at most max_ttl");
         }
+    }
+
+    fn spool(&mut self, file: &file::Spool, reply_within: Duration) -> Option<SpoolConfig> {
+        let state = || {
+            std::env::var_os("STATE_DIRECTORY")
+                .map(|folder| PathBuf::from(folder).join("spool.sqlite"))
+        };
+        let Some(path) = file
+            .path
+            .as_deref()
+            .map(|path| self.path(path))
+            .or_else(state)
+        else {
+            if reply_within.is_zero() {
+                self.problem(
+                    "reply_within",
+                    "got 0s, which means that all goes through the spool; expected spool.path",
+                );
+            }
+            self.warn(
+                "spool.path",
+                "no spool: what a provider does not take within reply_within is answered 503",
+            );
+            return None;
+        };
+        if !path.parent().is_some_and(std::path::Path::is_dir) {
+            self.problem(
+                "spool.path",
+                format!(
+                    "got {:?}, expected a file in a folder that is there",
+                    path.display()
+                ),
+            );
+        }
+        let options = pushrelay_spool::Options {
+            lane_entries: file.entries,
+            lane_bytes: file.bytes,
+            owner_entries: file.partner_entries,
+            owner_bytes: file.partner_bytes,
+            disk_reserve: file.disk_reserve,
+            gone_for: file.gone_for,
+            gone_entries: file.gone_devices as u64,
+            ..pushrelay_spool::Options::default()
+        };
+        Some(SpoolConfig { path, options })
     }
 
     fn addresses(&mut self, sip: &file::Sip) -> Option<Addresses> {

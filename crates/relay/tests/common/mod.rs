@@ -24,6 +24,9 @@ pub(crate) fn body(targets: &[&str]) -> String {
     )
 }
 
+/// How long a test waits for what must happen.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// The real daemon between the fakes.
 pub(crate) struct Relay {
     pub(crate) world: World,
@@ -59,6 +62,26 @@ impl Relay {
         self.world.edge(&self.daemon).await.unwrap()
     }
 
+    /// Kills the daemon as a power cut would, and starts it again on the same folder.
+    pub(crate) async fn crash(&mut self) {
+        self.daemon.kill().await.unwrap();
+        self.daemon = self.world.daemon(binary()).await.unwrap();
+    }
+
+    /// Waits until nothing is in flight and `waiting` targets wait; the books must balance then.
+    pub(crate) async fn settled(&self, waiting: f64) -> Samples {
+        let samples = self
+            .daemon
+            .wait_metrics(PATIENCE, |samples| {
+                samples.sum("pushrelay_targets_in_flight", &[]) == 0.0
+                    && samples.sum("pushrelay_targets_waiting", &[]) == waiting
+            })
+            .await
+            .unwrap();
+        conservation(&samples);
+        samples
+    }
+
     /// A Windows Phone as a target.
     pub(crate) fn windows_phone(&self, token: &str) -> String {
         format!(
@@ -77,7 +100,7 @@ impl Relay {
     }
 }
 
-/// received = answered + in flight; targets = settled + in flight.
+/// received = answered + in flight; targets + taken over = ended + waiting + in flight; and what waits is on disk.
 pub(crate) fn conservation(samples: &Samples) {
     let received = samples.sum("pushrelay_messages_received_total", &[]);
     let answered = samples.sum("pushrelay_messages_answered_total", &[]);
@@ -88,16 +111,25 @@ pub(crate) fn conservation(samples: &Samples) {
         "MESSAGEs: received, answered, in flight {in_flight}"
     );
     for service in ["apns", "mpns"] {
-        let of = [("service", service)];
-        let targets = samples.sum("pushrelay_targets_total", &of);
-        let settled = samples.sum("pushrelay_targets_settled_total", &of);
-        let in_flight = samples.sum("pushrelay_targets_in_flight", &of);
-        let outcomes = samples.sum("pushrelay_outcomes_total", &of);
-        assert_eq!(
-            targets,
-            settled + in_flight,
-            "{service}: targets, settled, in flight {in_flight}"
+        let of = |name| samples.sum(name, &[("service", service)]);
+        let begun = of("pushrelay_targets_total") + of("pushrelay_targets_taken_over_total");
+        let ended = of("pushrelay_targets_settled_total");
+        let (waiting, in_flight) = (
+            of("pushrelay_targets_waiting"),
+            of("pushrelay_targets_in_flight"),
         );
-        assert_eq!(settled, outcomes, "{service}: each verdict has its cause");
+        assert_eq!(
+            begun,
+            ended + waiting + in_flight,
+            "{service}: ended {ended}, waiting {waiting}, in flight {in_flight}"
+        );
+        let on_disk = samples.sum(
+            "pushrelay_spool_entries",
+            &[("service", service), ("state", "waiting")],
+        );
+        assert_eq!(
+            waiting, on_disk,
+            "{service}: what the books call waiting is on disk"
+        );
     }
 }

@@ -1,0 +1,236 @@
+//! One attempt to deliver one target: from its first try or from the spool, it is the same.
+//!
+//! Decides what needs no provider, asks the breaker, sends, and heeds what the answer says of the way and of the device.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use pushrelay_providers::{Push, apns, mpns};
+use pushrelay_push::apns::ApnsReason;
+use pushrelay_push::{
+    Cause, Device, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
+};
+use pushrelay_spool::{Fingerprint, Gone};
+use tracing::{error, warn};
+
+use crate::breaker::{Passage, Report};
+use crate::gone::{Known, Tide, fingerprint};
+use crate::route::Route;
+use crate::service::Service;
+
+/// The expiry of what is tried once and never kept: `apns-expiration: 0`.
+pub(crate) const ONCE: Expiry = Expiry::from_unix_seconds(0);
+
+/// An attempt that is under way.
+pub(crate) type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Begins an attempt; what needs no provider is decided at once.
+pub(crate) fn start(service: &Arc<Service>, push: Push) -> Result<Attempt, Outcome> {
+    begin(service, push)
+        .inspect_err(|(provider, outcome)| service.metrics.service(*provider).outcome(outcome))
+        .map_err(|(_, outcome)| outcome)
+}
+
+fn begin(service: &Arc<Service>, push: Push) -> Result<Attempt, (Provider, Outcome)> {
+    let target = &push.notification.targets[push.target];
+    let provider = target.device.service();
+    let decided = |local: Local| (provider, local.outcome());
+    if push.notification.event == Event::Test {
+        return Err(decided(Local::Test));
+    }
+    if push
+        .expiry
+        .is_some_and(|expiry| expiry != ONCE && expiry.is_past(SystemTime::now()))
+    {
+        return Err(decided(Local::Expired));
+    }
+    match &target.device {
+        Device::Apple(_) => {
+            let apps = service.apple.as_ref().ok_or(decided(Local::PlatformOff))?;
+            let app = apps
+                .find(target.app.as_deref(), target.environment)
+                .ok_or(decided(Local::UnknownApp))?
+                .clone();
+            service
+                .at_the_door(target, &app.id)
+                .map_err(|outcome| (provider, outcome))?;
+            let composed = apns::compose(&push, &app.app).map_err(decided)?;
+            pass(&app.route).map_err(|outcome| (provider, outcome))?;
+            let service = service.clone();
+            Ok(Box::pin(async move {
+                let start = Instant::now();
+                let outcome = app.client.send(composed).await;
+                service.heed(&app.route, &push, &app.id, outcome, start)
+            }))
+        }
+        Device::WindowsPhone(_) => {
+            let phone = service
+                .windows_phone
+                .clone()
+                .ok_or(decided(Local::PlatformOff))?;
+            service
+                .at_the_door(target, "")
+                .map_err(|outcome| (provider, outcome))?;
+            let composed = mpns::compose(&push).map_err(decided)?;
+            pass(&phone.route).map_err(|outcome| (provider, outcome))?;
+            let service = service.clone();
+            Ok(Box::pin(async move {
+                let start = Instant::now();
+                let outcome = phone.client.send(composed).await;
+                service.heed(&phone.route, &push, "", outcome, start)
+            }))
+        }
+    }
+}
+
+fn pass(route: &Route) -> Result<(), Outcome> {
+    match route.breaker.ask(Instant::now()) {
+        Passage::Free | Passage::Probe => Ok(()),
+        Passage::Barred(wait) => {
+            let verdict = Verdict::Deferred {
+                scope: Scope::Provider,
+                retry_after: Some(wait),
+            };
+            Err(Outcome {
+                verdict,
+                ..Local::BreakerOpen.outcome()
+            })
+        }
+    }
+}
+
+impl Service {
+    fn at_the_door(&self, target: &Target, app: &str) -> Result<(), Outcome> {
+        if self.gone.is_empty() {
+            return Ok(());
+        }
+        match self.gone.find(
+            fingerprint(target, app),
+            target.registered,
+            SystemTime::now(),
+        ) {
+            Some(known) => Err(Outcome {
+                verdict: Verdict::Gone { since: known.since },
+                ..Local::KnownGone.outcome()
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts an outcome and draws the conclusions for the way and for the device.
+    fn heed(
+        self: &Arc<Self>,
+        route: &Route,
+        push: &Push,
+        app: &str,
+        outcome: Outcome,
+        start: Instant,
+    ) -> Outcome {
+        let target = &push.notification.targets[push.target];
+        let provider = target.device.service();
+        let metrics = self.metrics.service(provider);
+        metrics.seconds.observe(start.elapsed().as_secs_f64());
+        metrics.outcome(&outcome);
+        let failed = matches!(
+            outcome.verdict,
+            Verdict::Deferred {
+                scope: Scope::Provider | Scope::App,
+                ..
+            }
+        );
+        let report = if failed {
+            Report::Failed
+        } else {
+            Report::Alive
+        };
+        let was_open = route.breaker.is_open();
+        route.breaker.report(report, Instant::now(), self.dice());
+        if was_open != route.breaker.is_open() {
+            let state = if was_open { "closed" } else { "open" };
+            warn!(
+                service = provider.label(),
+                app,
+                cause = outcome.cause.label(),
+                "the breaker is {state}"
+            );
+        }
+        match outcome.verdict {
+            Verdict::Accepted => route.wave.alive(),
+            Verdict::Gone { since } => self.device_is_gone(route, target, app, since),
+            _ if outcome.cause == Cause::Apns(ApnsReason::BadDeviceToken) => {
+                let tide = route.wave.lost(fingerprint(target, app), Instant::now());
+                self.ebb(tide, provider, app);
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    fn device_is_gone(
+        self: &Arc<Self>,
+        route: &Route,
+        target: &Target,
+        app: &str,
+        since: Option<SystemTime>,
+    ) {
+        let device = fingerprint(target, app);
+        let provider = target.device.service();
+        match route.wave.lost(device, Instant::now()) {
+            Tide::Calm => {
+                let noted = SystemTime::now();
+                self.gone.note(device, Known { since, noted });
+                let lane = crate::waiting::lane(provider);
+                self.persist(Gone {
+                    device,
+                    lane,
+                    app: app.into(),
+                    since,
+                    noted,
+                });
+            }
+            tide => self.ebb(tide, provider, app),
+        }
+    }
+
+    /// A wave of lost devices is our configuration: what was believed of them is taken back.
+    fn ebb(self: &Arc<Self>, tide: Tide, provider: Provider, app: &str) {
+        if let Tide::Rising(devices) = tide {
+            error!(
+                service = provider.label(),
+                app,
+                devices = devices.len(),
+                "so many devices are called gone or bad at once that none is believed: check the app's environment and topic"
+            );
+            for device in &devices {
+                self.gone.forget(*device);
+            }
+            self.forget(devices);
+        }
+    }
+
+    fn persist(self: &Arc<Self>, gone: Gone) {
+        let Some(waiting) = self.waiting.clone() else {
+            return;
+        };
+        tokio::spawn(async move {
+            if let Err(error) = waiting.spool().note_gone(vec![gone]).await {
+                warn!(%error, "a gone device is not written down: after a restart its provider is asked once more");
+            }
+        });
+    }
+
+    fn forget(self: &Arc<Self>, devices: Vec<Fingerprint>) {
+        let Some(waiting) = self.waiting.clone() else {
+            return;
+        };
+        tokio::spawn(async move {
+            for device in devices {
+                if let Err(error) = waiting.spool().forget_gone(device).await {
+                    warn!(%error, "a device stays written down as gone");
+                }
+            }
+        });
+    }
+}

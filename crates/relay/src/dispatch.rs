@@ -1,0 +1,190 @@
+//! The loop of one lane: takes what is due out of the spool, sends it, and settles it.
+//!
+//! One loop a provider, so that a dead Apple never delays a Windows Phone. After an outage the backlog ramps: as many at once as the
+//! provider has shown to carry, one more for each that it took, half as many after one that failed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use pushrelay_providers::Push;
+use pushrelay_push::retry::{self, Next, Tries};
+use pushrelay_push::{Scope, Service as Provider, Verdict, record};
+use pushrelay_spool::{Lease, Settlement};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::attempt;
+use crate::listener;
+use crate::metrics::Ending;
+use crate::service::Service;
+
+/// The most entries that one call takes.
+const BATCH: usize = 64;
+
+/// How long an entry is held: longer than an exchange and its settlement may take.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// With nothing due and nobody ringing, the spool is asked this often: a net below the bells.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// After a spool in trouble: how long to leave it alone.
+const TROUBLE: Duration = Duration::from_secs(1);
+
+/// How many pushes of the backlog may be under way.
+#[derive(Debug)]
+struct Ramp {
+    limit: usize,
+    most: usize,
+}
+
+impl Ramp {
+    fn new(most: usize) -> Ramp {
+        Ramp {
+            limit: 4.min(most),
+            most,
+        }
+    }
+
+    fn heed(&mut self, carried: bool) {
+        self.limit = if carried {
+            (self.limit + 1).min(self.most)
+        } else {
+            (self.limit / 2).max(1)
+        };
+    }
+}
+
+/// Works off one provider's lane until the drain begins, then finishes what it holds.
+pub(crate) async fn run(
+    service: Arc<Service>,
+    provider: Provider,
+    mut draining: watch::Receiver<bool>,
+) {
+    let Some(waiting) = service.waiting.as_ref() else {
+        return;
+    };
+    let lane = crate::waiting::lane(provider);
+    let mut ramp = Ramp::new(service.dispatch_in_flight);
+    let mut under_way = FuturesUnordered::new();
+    let mut look_at = Instant::now();
+    let mut drained = false;
+    loop {
+        let room = ramp.limit.saturating_sub(under_way.len()).min(BATCH);
+        let may_lease = !drained && room > 0;
+        if drained && under_way.is_empty() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            Some(carried) = under_way.next(), if !under_way.is_empty() => ramp.heed(carried),
+            () = listener::drained(&mut draining), if !drained => drained = true,
+            () = waiting.bell(provider).notified(), if may_lease => look_at = Instant::now(),
+            () = tokio::time::sleep_until(look_at.into()), if may_lease => {
+                match waiting.spool().lease(lane, room, HOLD, SystemTime::now()).await {
+                    Ok(leases) => {
+                        waiting.parked(provider, leases.parked.len());
+                        look_at = next_look(&leases.next_due, leases.list.len() == room);
+                        for lease in leases.list {
+                            under_way.push(work(service.clone(), provider, lease));
+                        }
+                    }
+                    Err(error) => {
+                        warn!(%error, service = provider.label(), "the spool gives nothing out");
+                        look_at = Instant::now() + TROUBLE;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn next_look(next_due: &Option<SystemTime>, more: bool) -> Instant {
+    let now = Instant::now();
+    if more {
+        return now;
+    }
+    let wait = next_due.map_or(LOOK, |due| {
+        due.duration_since(SystemTime::now()).unwrap_or_default()
+    });
+    now + wait.min(LOOK)
+}
+
+/// One entry's attempt; whether the provider carried it.
+async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
+    let Some(waiting) = service.waiting.as_ref() else {
+        return false;
+    };
+    let record = match record::decode(&lease.bytes) {
+        Ok(record) => record,
+        Err(error) => {
+            warn!(push_id = %lease.id, %error, "an entry cannot be read, parking it");
+            let bury = Settlement::Bury {
+                reason: error.to_string(),
+            };
+            waiting
+                .settle(provider, lease, bury, Some(Ending::Parked))
+                .await;
+            return true;
+        }
+    };
+    let origin = record.origin.clone();
+    let tries = Tries {
+        counted: lease.counted,
+        deferred: lease.deferred,
+    };
+    let push = Push {
+        id: origin.push_id,
+        expiry: origin.expiry,
+        notification: Arc::new(record.into_notification()),
+        target: 0,
+    };
+    let outcome = match attempt::start(&service, push) {
+        Ok(attempt) => attempt.await,
+        Err(outcome) => outcome,
+    };
+    let now = SystemTime::now();
+    let next = retry::next(
+        &service.patience,
+        &outcome,
+        tries,
+        now,
+        origin.expiry,
+        service.dice(),
+    );
+    info!(
+        push_id = %origin.push_id,
+        call_id = %origin.call_id.escape_debug(),
+        partner = &*origin.partner,
+        service = provider.label(),
+        verdict = outcome.verdict.label(),
+        cause = outcome.cause.label(),
+        tries = tries.deferred + 1,
+        "dispatched"
+    );
+    let (settlement, ending) = match next {
+        Next::Done => (Settlement::Done, Some(Ending::Accepted)),
+        Next::Gone { .. } => (Settlement::Done, Some(Ending::Gone)),
+        Next::At { when, counts } => (
+            Settlement::Defer {
+                until: when,
+                counts,
+            },
+            None,
+        ),
+        Next::Bury(retry::Burial::Expired) => (Settlement::Done, Some(Ending::Expired)),
+        Next::Bury(burial) => {
+            let reason = format!("{}: {}", burial.label(), outcome.cause.label());
+            (Settlement::Bury { reason }, Some(Ending::Refused))
+        }
+    };
+    waiting.settle(provider, lease, settlement, ending).await;
+    !matches!(
+        outcome.verdict,
+        Verdict::Deferred {
+            scope: Scope::Provider,
+            ..
+        }
+    )
+}
