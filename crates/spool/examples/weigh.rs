@@ -35,7 +35,13 @@ fn main() -> Result<(), Failure> {
 
 async fn weigh(dir: &Path, count: u64, rate: Option<u64>) -> Result<(), Failure> {
     let path = dir.join("weigh.db");
-    let options = Options::default();
+    let options = Options {
+        lane_entries: u64::MAX,
+        lane_bytes: u64::MAX,
+        owner_entries: u64::MAX,
+        owner_bytes: u64::MAX,
+        ..Options::default()
+    };
     let spool = Spool::open(&path, options.clone())?;
     println!("empty: resident {} MiB", resident_mib()?);
 

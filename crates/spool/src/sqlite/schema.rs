@@ -133,8 +133,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         "journal_mode = WAL",
         // Each commit syncs the log before it returns.
         "synchronous = FULL",
-        // 4 MiB of log between checkpoints: a checkpoint then takes no longer than a few syncs.
-        "wal_autocheckpoint = 1000",
+        // The writer folds the log in after it has answered, not before.
+        "wal_autocheckpoint = 0",
         "journal_size_limit = 16777216",
         // 8 MiB of pages in memory, however large the file.
         "cache_size = -8192",

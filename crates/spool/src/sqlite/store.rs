@@ -131,11 +131,23 @@ impl Store {
 
     /// Folds the whole log into the database and syncs it. Whatever can be read now has then been written anew.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        let busy: i64 =
-            self.connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        debug_assert_eq!(busy, 0, "nobody else has the file");
+        self.wal_checkpoint("TRUNCATE").map(drop)
+    }
+
+    /// The same when so many pages of the log wait for it, but the log keeps its length, to be written over.
+    pub(super) fn checkpoint_from(&self, pages: i64) -> rusqlite::Result<()> {
+        if self.wal_checkpoint("NOOP")? >= pages {
+            self.wal_checkpoint("PASSIVE")?;
+        }
         Ok(())
+    }
+
+    /// Says how many pages of the log have not been folded in.
+    fn wal_checkpoint(&self, mode: &str) -> rusqlite::Result<i64> {
+        let mut pragma = self
+            .connection
+            .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+        pragma.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
     }
 
     /// Says that the transaction writes, so that it is counted and its tallies are saved.

@@ -39,6 +39,9 @@ pub(crate) trait Work: Send {
 
 /// The most verbs in one transaction: with the largest entries some 30 MiB.
 const BATCH: usize = 512;
+/// How long the log becomes before it is folded in, in pages: 8 MiB. Each time costs three syncs more; at 3000 appends a
+/// second and 4 ms a sync, half as long makes p99 a tenth worse and twice as long p99.9.
+const LOG_PAGES: i64 = 2000;
 /// How long a failed disk is left alone, at first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -157,6 +160,16 @@ impl Writer {
         self.shared.count_batch(batch.len(), outcome);
         for work in batch {
             work.finish(outcome);
+        }
+        self.fold_in();
+    }
+
+    /// Folds the log in when it is long enough. Nobody waits for it who has been answered already.
+    fn fold_in(&mut self) {
+        if let Database::Open(store) = &self.database
+            && let Err(failure) = store.checkpoint_from(LOG_PAGES)
+        {
+            self.fail(&failure);
         }
     }
 
