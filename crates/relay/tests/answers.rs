@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{APPLE, Relay, body, json};
 use pushrelay_peers::edge::SipRequest;
@@ -38,6 +38,50 @@ async fn a_push_to_both_platforms_is_answered_200_and_seen_once_by_each() {
     assert_eq!(relay.world.windows_phone.received().len(), 1);
     assert_eq!(relay.world.apple.violations(), Vec::<String>::new());
     assert_eq!(relay.world.windows_phone.violations(), Vec::<String>::new());
+    relay.end().await;
+}
+
+/// The figure is printed, not asserted: `cargo test -p pushrelay --test answers slower -- --nocapture`.
+#[tokio::test]
+async fn the_answer_waits_for_the_slower_provider_and_for_nothing_else() {
+    const SLOW: Duration = Duration::from_millis(60);
+    let relay = Relay::start().await;
+    let edge = relay.edge().await;
+    let targets = [APPLE, &relay.windows_phone("phone")];
+    // The first push pays for the connections to the providers.
+    assert_eq!(
+        edge.message(json(), body(&targets)).await.unwrap().status,
+        200
+    );
+    relay
+        .world
+        .apple
+        .script_default([ApnsAnswer::ok().after(SLOW / 3)]);
+    relay
+        .world
+        .windows_phone
+        .script_default([MpnsAnswer::received().after(SLOW)]);
+    let mut surplus = Vec::new();
+    for _ in 0..21 {
+        let begin = Instant::now();
+        assert_eq!(
+            edge.message(json(), body(&targets)).await.unwrap().status,
+            200
+        );
+        surplus.push(
+            begin
+                .elapsed()
+                .checked_sub(SLOW)
+                .expect("not before the slower one has answered"),
+        );
+    }
+    surplus.sort_unstable();
+    eprintln!(
+        "the answer came {:?} after the slower provider's (median of 21, longest {:?})",
+        surplus[10], surplus[20]
+    );
+    assert_eq!(relay.world.apple.received().len(), 22);
+    assert_eq!(relay.world.windows_phone.received().len(), 22);
     relay.end().await;
 }
 
