@@ -77,7 +77,10 @@ pub(crate) fn judge(
     now: SystemTime,
 ) -> Intake {
     match admit(service, request, partner) {
-        Ok(None) => Intake::Answer(Answer::options(), None),
+        Ok(None) => Intake::Answer(
+            Answer::options().field("Accept", service.decoders.accept()),
+            None,
+        ),
         Ok(Some((partner, notification))) => {
             let from_tag = request.from().tag().unwrap_or_default();
             let identity =
