@@ -73,9 +73,15 @@ async fn the_relay_gets_by_with_the_system_calls_that_the_unit_allows() {
     let used = calls_in(&kept).await;
     assert!(used.contains("accept4"), "{used:?}");
     let allowed = allowed_calls(&fs::read_to_string(deploy("pushrelay.service")).unwrap());
-    let denied: Vec<&String> = used.difference(&allowed).collect();
+    let denied: Vec<&String> = used
+        .difference(&allowed)
+        .filter(|call| !AS_ROOT_ONLY.contains(&call.as_str()))
+        .collect();
     assert!(denied.is_empty(), "the unit would deny {denied:?}");
 }
+
+/// SQLite calls it only where it runs as root (`robustFchown`), as the tests may and the unit's user never does.
+const AS_ROOT_ONLY: &[&str] = &["fchown"];
 
 /// The system calls in a summary by strace, once it is complete.
 async fn calls_in(summary: &Path) -> BTreeSet<String> {
