@@ -3,6 +3,7 @@
 //! Not here: reading (`pushrelay_sip`), sending (`delivery`). No step of this file waits for anything.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,7 +17,7 @@ use crate::delivery::Delivery;
 use crate::metrics::Refusal;
 use crate::recent::Before;
 use crate::service::Service;
-use crate::verdicts;
+use crate::verdicts::{self, Verdicts};
 
 /// What is to be done about a request.
 pub(crate) enum Intake {
@@ -34,9 +35,26 @@ pub(crate) enum Wait {
     Repetition(watch::Receiver<Option<u16>>),
 }
 
+/// How a MESSAGE ended, in the words of the log.
+pub(crate) enum Words {
+    /// A word for each target.
+    Verdicts(Verdicts),
+    /// As the same MESSAGE before it.
+    Repeated,
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Words::Verdicts(verdicts) => verdicts.fmt(f),
+            Words::Repeated => f.write_str("repeated"),
+        }
+    }
+}
+
 impl Wait {
-    /// Waits; gives the answer, and a word for each target for the log.
-    pub(crate) async fn answer(self, service: Arc<Service>) -> (Answer, String) {
+    /// Waits; gives the answer, and what the log says of it.
+    pub(crate) async fn answer(self, service: Arc<Service>) -> (Answer, Words) {
         match self {
             Wait::Verdicts(delivery) => {
                 let (verdicts, claim) = delivery.settle().await;
@@ -48,7 +66,7 @@ impl Wait {
                 if answer.status() < 300 {
                     claim.keep(answer.status());
                 }
-                (answer, verdicts.words())
+                (answer, Words::Verdicts(verdicts))
             }
             Wait::Repetition(mut outcome) => {
                 let status = outcome
@@ -63,7 +81,7 @@ impl Wait {
                     },
                     Answer::new,
                 );
-                (answer, "repeated".into())
+                (answer, Words::Repeated)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Labels are closed enums or names from the configuration, so that every series stands at 0 from the start and none
 //! can be made by the wire. The hot path holds its counters; it never looks one up.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::Collector;
@@ -68,8 +69,14 @@ families! {
     SPOOL_TROUBLE = "gauge" "pushrelay_spool_trouble" ["kind"] "1 for the reason why the spool takes nothing now.";
     SPOOL_REFUSALS = "counter" "pushrelay_spool_refusals_total" ["kind"] "MESSAGEs that were answered 503 because the spool could not take a target.";
     SPOOL_COMMITS = "gauge" "pushrelay_spool_commits" [] "Count since start of transactions that were synced to disk.";
+    LOG_DROPPED = "counter" "pushrelay_log_lines_dropped_total" [] "Log lines below WARN that were lost because whoever reads the log was too slow.";
     CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends.";
 }
+
+/// Counts for the log, which stands before everything else and belongs to the process.
+pub(crate) static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    IntCounter::with_opts(LOG_DROPPED.opts()).expect("the family table is well-formed")
+});
 
 impl Family {
     fn opts(&self) -> Opts {
@@ -355,6 +362,7 @@ impl Metrics {
         let registry = Registry::new();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         register(&registry, process);
+        register(&registry, LOG_LINES_DROPPED.clone());
         BUILD
             .int_gauges(&registry)
             .with_label_values(&[env!("CARGO_PKG_VERSION")])

@@ -26,10 +26,14 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
         crate::check::report(path, &loaded.problems, &loaded.warnings);
         return ExitCode::FAILURE;
     };
-    if let Err(error) = log::install(&config.log) {
-        crate::check::complain(format_args!("{error:#}"));
-        return ExitCode::FAILURE;
-    }
+    // Dropped last: until then everything is written.
+    let _log = match log::install(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            crate::check::complain(format_args!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &loaded.warnings {
         warn!(file = %path.display(), key = warning.key, "{}", warning.text);
     }

@@ -4,6 +4,7 @@
 //! peer. What was read is finished, whatever happens to the connection or the process meanwhile.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tracing::{debug, info};
 
 use crate::intake::{self, Intake, Wait};
 use crate::listener;
+use crate::log::printable;
 use crate::metrics::Refusal;
 use crate::service::Service;
 
@@ -230,14 +232,20 @@ impl Session {
             request,
             Instant::now(),
             answer,
-            refusal.map_or("", Refusal::label),
+            &refusal.map_or("", Refusal::label),
         );
         if self.peer.partner.is_none() && self.requests >= STRANGER_REQUESTS {
             self.closing = true;
         }
     }
 
-    fn answer(&mut self, request: &Request, since: Instant, answer: &Answer, verdicts: &str) {
+    fn answer(
+        &mut self,
+        request: &Request,
+        since: Instant,
+        answer: &Answer,
+        verdicts: &dyn fmt::Display,
+    ) {
         let now = Instant::now();
         self.connection.respond(request.key(), answer, now);
         let elapsed = now.duration_since(since);
@@ -249,11 +257,11 @@ impl Session {
                 .observe(elapsed.as_secs_f64());
         }
         info!(
-            call_id = %request.call_id().escape_ascii(),
-            method = %request.method().escape_ascii(),
+            call_id = &*printable(request.call_id()),
+            method = &*printable(request.method()),
             partner = self.partner_name(),
             status = answer.status(),
-            verdicts,
+            %verdicts,
             reason = answer.reason_text(),
             micros = elapsed.as_micros() as u64,
             "answered"

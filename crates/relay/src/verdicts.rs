@@ -4,6 +4,7 @@
 //! disk: 200. Some accepted: 200 with a
 //! Warning. None accepted: 410 when all are gone, 403 when the platform is switched off, else 488 with the first reason.
 
+use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use pushrelay_push::{Cause, Local, Outcome, Service as Provider, Verdict};
@@ -93,28 +94,27 @@ impl Verdicts {
             .filter(|known| known.fate == Fate::Kept)
             .count()
     }
+}
 
-    /// `apns:accepted:Success`, one word a target, for the log.
-    pub(crate) fn words(&self) -> String {
-        let mut words = String::with_capacity(32 * self.list.len());
-        for known in &self.list {
-            if !words.is_empty() {
-                words.push(' ');
-            }
+/// `apns:accepted:Success`, one word a target, for the log.
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, known) in self.list.iter().enumerate() {
             let verdict = match (known.fate, known.outcome) {
                 (Fate::Kept, _) => "waiting",
                 (_, Some((_, outcome))) => outcome.verdict.label(),
                 (_, None) => "open",
             };
-            let provider = known.outcome.map_or("-", |(provider, _)| provider.label());
-            let cause = known
-                .outcome
-                .map_or("-", |(_, outcome)| outcome.cause.label());
-            for part in [provider, ":", verdict, ":", cause] {
-                words.push_str(part);
+            let (provider, cause) = match known.outcome {
+                Some((provider, outcome)) => (provider.label(), outcome.cause.label()),
+                None => ("-", "-"),
+            };
+            let space = if index == 0 { "" } else { " " };
+            for part in [space, provider, ":", verdict, ":", cause] {
+                f.write_str(part)?;
             }
         }
-        words
+        Ok(())
     }
 }
 
