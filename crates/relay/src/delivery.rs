@@ -3,14 +3,11 @@
 //! Deliver first, spool only what must wait. What no provider has taken within `reply_within` is on disk before the sender hears
 //! of success.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use pushrelay_providers::Push;
 use pushrelay_push::record::{Origin, Record};
 use pushrelay_push::retry::{self, Next, Tries};
@@ -40,7 +37,8 @@ pub(crate) struct Delivery {
     partner: usize,
     expiry: Expiry,
     received: SystemTime,
-    attempts: FuturesUnordered<Tagged>,
+    /// Those under way. There are 16 at most, so each is asked whenever one of them stirs.
+    attempts: Vec<Tagged>,
     /// Targets that go to disk before anybody is asked.
     unstarted: Vec<usize>,
     verdicts: Verdicts,
@@ -53,18 +51,6 @@ struct Tagged {
     attempt: Attempt,
 }
 
-impl Future for Tagged {
-    type Output = (usize, Outcome);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let target = self.target;
-        self.attempt
-            .as_mut()
-            .poll(cx)
-            .map(|outcome| (target, outcome))
-    }
-}
-
 impl Delivery {
     /// Begins an attempt for every target. What needs no provider is settled here.
     pub(crate) fn new(
@@ -74,20 +60,20 @@ impl Delivery {
         notification: Notification,
         expiry: Expiry,
         claim: Claim,
-    ) -> Delivery {
+    ) -> Box<Delivery> {
         let targets = notification.targets.len();
-        let mut delivery = Delivery {
+        let mut delivery = Box::new(Delivery {
             service: service.clone(),
             notification: Arc::new(notification),
             request: request.clone(),
             partner,
             expiry,
             received: SystemTime::now(),
-            attempts: FuturesUnordered::new(),
+            attempts: Vec::with_capacity(targets),
             unstarted: Vec::new(),
             verdicts: Verdicts::new(targets),
             claim,
-        };
+        });
         let spool_first = service.spools_first();
         for target in 0..targets {
             let metrics = service.metrics.service(delivery.provider(target));
@@ -106,18 +92,36 @@ impl Delivery {
     }
 
     /// Waits for every verdict, at most `reply_within`; then what is not settled goes to the spool.
-    pub(crate) async fn settle(mut self) -> (Verdicts, Claim) {
-        let deadline = tokio::time::Instant::now() + self.service.reply_within;
-        while !self.attempts.is_empty() {
-            match tokio::time::timeout_at(deadline, self.attempts.next()).await {
-                Ok(Some((target, outcome))) => self.heard(target, outcome),
-                Ok(None) | Err(_) => break,
-            }
-        }
+    pub(crate) async fn settle(mut self: Box<Self>) -> (Verdicts, Claim) {
+        let within = self.service.reply_within;
+        let verdicts = poll_fn(|cx| self.poll_attempts(cx));
+        // In time or not: what is open now is to be kept.
+        let _ = tokio::time::timeout(within, verdicts).await;
         if self.verdicts.is_open() {
-            self.keep_the_rest().await;
+            // Boxed, so that those that need no spool are not the larger for it.
+            Box::pin(self.keep_the_rest()).await;
         }
         (self.verdicts, self.claim)
+    }
+
+    /// Ready when no attempt is under way.
+    fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut index = 0;
+        while let Some(Tagged { target, attempt }) = self.attempts.get_mut(index) {
+            let target = *target;
+            match attempt.as_mut().poll(cx) {
+                Poll::Ready(outcome) => {
+                    self.attempts.swap_remove(index);
+                    self.heard(target, outcome);
+                }
+                Poll::Pending => index += 1,
+            }
+        }
+        if self.attempts.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn provider(&self, target: usize) -> Provider {

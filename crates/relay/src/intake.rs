@@ -30,7 +30,7 @@ pub(crate) enum Intake {
 /// What a MESSAGE waits for.
 pub(crate) enum Wait {
     /// For the verdicts on its targets.
-    Verdicts(Delivery),
+    Verdicts(Box<Delivery>),
     /// For the answer to the same MESSAGE, which came over another connection.
     Repetition(watch::Receiver<Option<u16>>),
 }

@@ -4,7 +4,7 @@
 //! retransmissions never get here (`pushrelay_sip`).
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,24 @@ const SHARDS: usize = 16;
 /// What makes a MESSAGE the same: a keyed hash of its partner, Call-ID, CSeq and From tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity(u128);
+
+/// Identities are hashes already, and what picks the shard is in the other half.
+#[derive(Default)]
+struct IdentityHasher(u64);
+
+impl Hasher for IdentityHasher {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("an identity is one u128");
+    }
+
+    fn write_u128(&mut self, identity: u128) {
+        self.0 = (identity >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What is known of a MESSAGE that has come before.
 pub(crate) enum Before {
@@ -41,7 +59,7 @@ pub(crate) struct Recent {
 
 #[derive(Default)]
 struct Shard {
-    known: HashMap<Identity, State>,
+    known: HashMap<Identity, State, BuildHasherDefault<IdentityHasher>>,
     order: VecDeque<(Instant, Identity)>,
 }
 
