@@ -1,11 +1,13 @@
 //! One push as a request to Apple, before any connection is known.
 
 use std::fmt;
+use std::sync::Arc;
 
 use a2::request::notification::{CollapseId, Priority, PushType};
 use bytes::Bytes;
-use http::HeaderValue;
-use http::uri::PathAndQuery;
+use http::header::InvalidHeaderValue;
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use pushrelay_push::{Device, Local};
 
 use super::ApnsError;
@@ -18,6 +20,10 @@ use crate::Push;
 pub struct ApnsApp {
     topic: HeaderValue,
     voip: bool,
+    /// Header fields of a push that shows something.
+    urgent: Arc<HeaderMap>,
+    /// Header fields of a push that only wakes the app.
+    background: Arc<HeaderMap>,
 }
 
 impl ApnsApp {
@@ -28,9 +34,19 @@ impl ApnsApp {
         if topic.is_empty() || topic.len() > 255 || !topic.bytes().all(plain) {
             return Err(error());
         }
+        let voip = topic.ends_with(".voip");
+        let urgent = if voip {
+            PushType::Voip
+        } else {
+            PushType::Alert
+        };
+        let topic = HeaderValue::from_str(topic).map_err(|_| error())?;
+        let template = |kind, urgency| Arc::new(headers::template(&topic, kind, &urgency));
         Ok(ApnsApp {
-            topic: HeaderValue::from_str(topic).map_err(|_| error())?,
-            voip: topic.ends_with(".voip"),
+            urgent: template(urgent, Priority::High),
+            background: template(PushType::Background, Priority::Normal),
+            voip,
+            topic,
         })
     }
 
@@ -43,14 +59,12 @@ impl ApnsApp {
 /// A request to Apple: path, headers and payload. Its `Debug` shows neither token nor text.
 #[derive(Clone)]
 pub struct ApnsRequest {
-    pub(crate) path: PathAndQuery,
-    pub(crate) topic: HeaderValue,
-    pub(crate) push_type: HeaderValue,
-    pub(crate) priority: HeaderValue,
-    pub(crate) id: HeaderValue,
-    pub(crate) expiration: Option<HeaderValue>,
-    pub(crate) collapse_id: Option<HeaderValue>,
-    pub(crate) payload: Bytes,
+    path: PathAndQuery,
+    template: Arc<HeaderMap>,
+    id: HeaderValue,
+    expiration: Option<HeaderValue>,
+    collapse_id: Option<HeaderValue>,
+    payload: Bytes,
 }
 
 impl ApnsRequest {
@@ -59,32 +73,51 @@ impl ApnsRequest {
         self.path.as_str()
     }
 
-    /// The headers that APNs knows, in the order in which they are sent, without `authorization`.
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        [
-            ("apns-topic", Some(&self.topic)),
-            ("apns-push-type", Some(&self.push_type)),
-            ("apns-priority", Some(&self.priority)),
-            ("apns-id", Some(&self.id)),
-            ("apns-expiration", self.expiration.as_ref()),
-            ("apns-collapse-id", self.collapse_id.as_ref()),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?.as_bytes())))
+    /// The header fields, without `authorization`, which is the client's.
+    pub fn headers(&self) -> HeaderMap {
+        self.fields(None)
     }
 
     /// The JSON payload: holds the text, never log it.
-    pub fn payload(&self) -> &[u8] {
+    pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// The head of the request to this service, with this `authorization`.
+    pub(crate) fn head(
+        &self,
+        authority: &Authority,
+        authorization: Option<&HeaderValue>,
+    ) -> Request<()> {
+        let mut uri = Parts::default();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(authority.clone());
+        uri.path_and_query = Some(self.path.clone());
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.version_mut() = Version::HTTP_2;
+        *head.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
+        *head.headers_mut() = self.fields(authorization);
+        head
+    }
+
+    fn fields(&self, authorization: Option<&HeaderValue>) -> HeaderMap {
+        let own = headers::Own {
+            id: &self.id,
+            expiration: self.expiration.as_ref(),
+            collapse_id: self.collapse_id.as_ref(),
+            authorization,
+        };
+        headers::fill(&self.template, &own)
     }
 }
 
 impl fmt::Debug for ApnsRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApnsRequest")
-            .field("topic", &self.topic)
-            .field("push_type", &self.push_type)
-            .field("id", &self.id)
+            .field("topic", &self.template.get("apns-topic"))
+            .field("push_type", &self.template.get("apns-push-type"))
+            .field("id", &self.id.to_str())
             .field("payload_bytes", &self.payload.len())
             .finish_non_exhaustive()
     }
@@ -106,22 +139,19 @@ pub fn compose(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
     };
     let kind = Kind::of(notification, app.voip);
     let payload = payload::compose(notification, kind)?;
-    let (push_type, priority) = match kind {
-        Kind::Alert => (PushType::Alert, Priority::High),
-        Kind::Background => (PushType::Background, Priority::Normal),
-        Kind::Voip => (PushType::Voip, Priority::High),
+    let template = match kind {
+        Kind::Alert | Kind::Voip => &app.urgent,
+        Kind::Background => &app.background,
     };
     let mut path = String::with_capacity(PATH.len() + token.as_str().len());
     path.push_str(PATH);
     path.push_str(token.as_str());
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = push.id.hyphenated().encode_lower(&mut id);
     Ok(ApnsRequest {
         path: PathAndQuery::try_from(path).expect("hexadecimal digits stand in a path"),
-        topic: app.topic.clone(),
-        push_type: headers::push_type(push_type),
-        priority: headers::priority(&priority),
-        id: HeaderValue::from_str(push.id.hyphenated().encode_lower(&mut id))
-            .expect("hexadecimal digits stand in a header"),
+        template: template.clone(),
+        id: unindexed(id.as_bytes()).expect("hexadecimal digits stand in a header"),
         expiration: push
             .expiry
             .map(|expiry| HeaderValue::from(expiry.unix_seconds())),
@@ -130,9 +160,17 @@ pub fn compose(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
             .collapse
             .as_deref()
             .and_then(|id| CollapseId::new(id).ok())
-            .and_then(|id| HeaderValue::from_bytes(id.value.as_bytes()).ok()),
+            .and_then(|id| unindexed(id.value.as_bytes()).ok()),
         payload,
     })
+}
+
+/// A value that hardly any other push has: kept out of the table of HPACK, where it would only push out those that repeat
+/// (Apple asks for the same), and be compared with some fifty of its kind.
+fn unindexed(value: &[u8]) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_bytes(value)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 const PATH: &str = "/3/device/";

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
-use http::header::AUTHORIZATION;
-use http::uri::{Authority, Parts, Scheme};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::StatusCode;
+use http::uri::Authority;
 use pushrelay_push::apns::ApnsReason;
 use pushrelay_push::{Cause, Outcome, Transport};
 use serde::Deserialize;
@@ -18,9 +17,6 @@ use tokio::time::timeout;
 use super::connect::Connector;
 use super::connection::Connection;
 use super::credential::Bearer;
-use super::headers::{
-    APNS_COLLAPSE_ID, APNS_EXPIRATION, APNS_ID, APNS_PRIORITY, APNS_PUSH_TYPE, APNS_TOPIC,
-};
 use super::pool::Pool;
 use super::stats::count;
 use super::{ApnsError, ApnsOptions, ApnsRequest, ApnsStats, Credential, Endpoint, ProviderTokens};
@@ -136,8 +132,9 @@ impl Shared {
             let connection = permit.connection();
             let bearer = self.bearer();
             let answers = connection.answers();
-            let head = self.head(request, bearer.as_ref());
-            let (error, after) = match connection.send(head, request.payload.clone()) {
+            let authorization = bearer.as_ref().map(|bearer| &bearer.value);
+            let head = request.head(&self.authority, authorization);
+            let (error, after) = match connection.send(head, request.payload().clone()) {
                 Ok((response, _stream)) => {
                     progress.waiting_on = Some((connection.clone(), answers));
                     match self.answer(response, connection, progress).await {
@@ -184,33 +181,6 @@ impl Shared {
         self.tokens
             .as_ref()
             .map(|tokens| tokens.bearer(Instant::now()))
-    }
-
-    fn head(&self, request: &ApnsRequest, bearer: Option<&Bearer>) -> Request<()> {
-        let mut uri = Parts::default();
-        uri.scheme = Some(Scheme::HTTPS);
-        uri.authority = Some(self.authority.clone());
-        uri.path_and_query = Some(request.path.clone());
-        let mut headers = HeaderMap::with_capacity(HEADERS);
-        headers.insert(&APNS_TOPIC, request.topic.clone());
-        headers.insert(&APNS_PUSH_TYPE, request.push_type.clone());
-        headers.insert(&APNS_PRIORITY, request.priority.clone());
-        headers.insert(&APNS_ID, request.id.clone());
-        if let Some(expiration) = &request.expiration {
-            headers.insert(&APNS_EXPIRATION, expiration.clone());
-        }
-        if let Some(id) = &request.collapse_id {
-            headers.insert(&APNS_COLLAPSE_ID, id.clone());
-        }
-        if let Some(bearer) = bearer {
-            headers.insert(AUTHORIZATION, bearer.value.clone());
-        }
-        let mut head = Request::new(());
-        *head.method_mut() = Method::POST;
-        *head.version_mut() = Version::HTTP_2;
-        *head.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
-        *head.headers_mut() = headers;
-        head
     }
 
     /// Waits for the answer, and lets the pool know what it tells of the connection.
@@ -348,9 +318,6 @@ pub(crate) fn transport(error: &h2::Error) -> Transport {
         None => Transport::Closed,
     }
 }
-
-/// Header fields of a request.
-const HEADERS: usize = 8;
 
 /// What of an error body is read; Apple's have less than a hundred bytes.
 const BODY_BYTES: usize = 4096;

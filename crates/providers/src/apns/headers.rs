@@ -1,18 +1,58 @@
-//! The header names and constant values that APNs requests carry, made once.
+//! The header fields of APNs requests: those of an app made once, those of a push put in their places.
 
 use a2::request::notification::{Priority, PushType};
-use http::{HeaderName, HeaderValue};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub(crate) static APNS_ID: HeaderName = HeaderName::from_static("apns-id");
-pub(crate) static APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
-pub(crate) static APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
-pub(crate) static APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
-pub(crate) static APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
-pub(crate) static APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+static APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+static APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+static APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+static APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+static APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
+static APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 
-/// The value of `apns-push-type`.
-pub(crate) fn push_type(push_type: PushType) -> HeaderValue {
-    HeaderValue::from_static(match push_type {
+/// All pushes of one kind to one app, with a place for what each has of its own: to copy a map and fill its places takes a third
+/// of what inserting takes.
+pub(crate) fn template(topic: &HeaderValue, kind: PushType, urgency: &Priority) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(&APNS_TOPIC, topic.clone());
+    headers.insert(&APNS_PUSH_TYPE, push_type(kind));
+    headers.insert(&APNS_PRIORITY, priority(urgency));
+    for name in [&APNS_ID, &APNS_EXPIRATION, &AUTHORIZATION] {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+    headers
+}
+
+/// What a push has of its own.
+pub(crate) struct Own<'a> {
+    pub(crate) id: &'a HeaderValue,
+    pub(crate) expiration: Option<&'a HeaderValue>,
+    pub(crate) collapse_id: Option<&'a HeaderValue>,
+    pub(crate) authorization: Option<&'a HeaderValue>,
+}
+
+/// The header fields of one request.
+pub(crate) fn fill(template: &HeaderMap, own: &Own<'_>) -> HeaderMap {
+    let mut headers = template.clone();
+    put(&mut headers, &APNS_ID, Some(own.id));
+    put(&mut headers, &APNS_EXPIRATION, own.expiration);
+    put(&mut headers, &AUTHORIZATION, own.authorization);
+    if let Some(id) = own.collapse_id {
+        headers.insert(&APNS_COLLAPSE_ID, id.clone());
+    }
+    headers
+}
+
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<&HeaderValue>) {
+    match (headers.get_mut(name), value) {
+        (Some(place), Some(value)) => place.clone_from(value),
+        _ => drop(headers.remove(name)),
+    }
+}
+
+fn push_type(kind: PushType) -> HeaderValue {
+    HeaderValue::from_static(match kind {
         PushType::Alert => "alert",
         PushType::Background => "background",
         PushType::Location => "location",
@@ -24,9 +64,8 @@ pub(crate) fn push_type(push_type: PushType) -> HeaderValue {
     })
 }
 
-/// The value of `apns-priority`.
-pub(crate) fn priority(priority: &Priority) -> HeaderValue {
-    HeaderValue::from_static(match priority {
+fn priority(urgency: &Priority) -> HeaderValue {
+    HeaderValue::from_static(match urgency {
         Priority::High => "10",
         Priority::Normal => "5",
     })

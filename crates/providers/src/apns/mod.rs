@@ -11,6 +11,7 @@ mod connection;
 mod credential;
 mod endpoint;
 mod headers;
+mod json;
 mod options;
 mod payload;
 mod pool;

@@ -8,12 +8,10 @@ use std::borrow::Cow;
 use a2::request::notification::{
     DefaultNotificationBuilder, NotificationBuilder, NotificationOptions,
 };
-use a2::request::payload::APS;
 use bytes::Bytes;
 use pushrelay_push::{Alert, Local, Notification};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
 
+use super::json;
 use crate::shorten::shorten;
 
 /// What kind of push a payload is for.
@@ -145,31 +143,18 @@ fn write(notification: &Notification, kind: Kind, texts: &Texts<'_>) -> Vec<u8> 
     let mut aps = builder.build("", NotificationOptions::default()).aps;
     // 0 means the same as its absence, in 20 bytes that the text can use.
     aps.mutable_content = None;
-    let payload = Payload {
-        aps,
-        data: &notification.data,
-    };
-    let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, &payload).expect("strings and numbers into memory");
-    json
-}
-
-/// `aps` and, beside it, the members that are for the app alone.
-struct Payload<'a> {
-    aps: APS<'a>,
-    data: &'a Map<String, Value>,
-}
-
-impl Serialize for Payload<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("aps", &self.aps)?;
-        // A second `aps` would replace the first.
-        for (name, value) in self.data.iter().filter(|(name, _)| *name != "aps") {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(b"{\"aps\":");
+    json::write(&mut out, &aps).expect("a2's types are strings, numbers, objects and arrays");
+    // A second `aps` would replace the first.
+    for (name, value) in notification.data.iter().filter(|(name, _)| *name != "aps") {
+        out.push(b',');
+        json::write_str(&mut out, name);
+        out.push(b':');
+        serde_json::to_writer(&mut out, value).expect("a JSON value has a JSON text");
     }
+    out.push(b'}');
+    out
 }
 
 /// What a character costs inside a JSON string as serde_json writes it.
