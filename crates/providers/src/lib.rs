@@ -12,10 +12,12 @@ use pushrelay_push::{Expiry, Notification};
 use uuid::Uuid;
 
 pub mod apns;
+mod backoff;
 mod dial;
 mod identity;
 pub mod mpns;
 mod pem;
+mod retry_after;
 mod shorten;
 mod tls;
 

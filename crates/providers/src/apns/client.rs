@@ -1,19 +1,16 @@
 //! One exchange with Apple: a stream, the request, the answer, and what became of it.
 
-use std::borrow::Cow;
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
-use http::StatusCode;
 use http::uri::Authority;
 use pushrelay_push::apns::ApnsReason;
 use pushrelay_push::{Cause, Outcome, Transport};
-use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::answer::{Answer, Failure};
 use super::connect::Connector;
 use super::connection::Connection;
 use super::credential::Bearer;
@@ -96,13 +93,13 @@ struct Progress {
     /// The connection on which it waits for an answer, and how many answers had come there before.
     waiting_on: Option<(Arc<Connection>, u64)>,
     /// The answer's status, while its body is read.
-    status: Option<StatusCode>,
+    status: Option<u16>,
 }
 
 impl Progress {
     fn timed_out(self, pool: &Pool) -> Outcome {
         if let Some(status) = self.status {
-            return pushrelay_push::apns::outcome(status.as_u16(), None, None);
+            return pushrelay_push::apns::outcome(status, None, None);
         }
         let Some((connection, answers)) = self.waiting_on else {
             return Transport::Timeout.into();
@@ -122,7 +119,7 @@ impl Progress {
 impl Shared {
     async fn exchange(&self, request: &ApnsRequest, progress: &mut Progress) -> Outcome {
         let pool = &self.pool;
-        let mut resends = pool.options().max_resends;
+        let mut resends = 0;
         let mut repeated = false;
         loop {
             let permit = match pool.acquire().await {
@@ -134,13 +131,13 @@ impl Shared {
             let answers = connection.answers();
             let authorization = bearer.as_ref().map(|bearer| &bearer.value);
             let head = request.head(&self.authority, authorization);
-            let (error, after) = match connection.send(head, request.payload().clone()) {
+            let error = match connection.send(head, request.payload().clone()) {
                 Ok((response, _stream)) => {
                     progress.waiting_on = Some((connection.clone(), answers));
                     match self.answer(response, connection, progress).await {
                         Ok(answer) => {
                             let outcome = answer.outcome();
-                            let again = self.heed(outcome.cause, bearer.as_ref(), connection);
+                            let again = self.heed(&answer, outcome.cause, bearer, connection);
                             if !again || repeated {
                                 return outcome;
                             }
@@ -148,31 +145,32 @@ impl Shared {
                             *progress = Progress::default();
                             continue;
                         }
-                        Err(error) => {
-                            let after = After::of(&error);
-                            (error, after)
-                        }
+                        Err(error) => Failure::on_stream(&error),
                     }
                 }
-                Err(error) => (error, After::SendAgain),
+                Err(error) => Failure::unsent(&error),
             };
-            progress.waiting_on = None;
-            let transport = transport(&error);
-            if !error.is_reset() {
-                pool.leave(connection, transport);
+            let written = progress.waiting_on.take().is_some();
+            if error.of_connection {
+                pool.leave(connection, error.transport);
             }
-            match after {
-                After::SendAgain if resends > 0 => {
-                    resends -= 1;
-                    count(&pool.counters().resent);
-                }
-                After::SendAgain => return transport.into(),
-                After::Unknown => {
-                    return Outcome {
-                        ambiguous: true,
-                        ..transport.into()
-                    };
-                }
+            drop(permit);
+            if error.is_unknown {
+                return Outcome {
+                    ambiguous: true,
+                    ..error.transport.into()
+                };
+            }
+            if resends == pool.options().max_resends {
+                return error.transport.into();
+            }
+            if !error.of_connection {
+                // Another connection is worth trying at once; the same one has just said that it is too much.
+                sleep(REFUSED_PAUSE * (1 << resends.min(5))).await;
+            }
+            resends += 1;
+            if written {
+                count(&pool.counters().resent);
             }
         }
     }
@@ -191,42 +189,39 @@ impl Shared {
         progress: &mut Progress,
     ) -> Result<Answer, h2::Error> {
         let (head, body) = response.await?.into_parts();
-        let status = head.status;
+        let status = head.status.as_u16();
         progress.status = Some(status);
         connection.answered();
-        if status.as_u16() < 500 && connection.set_useful() {
+        if status < 500 && connection.set_useful() {
             self.pool.reached();
         }
         // A 403 or 429 may be about the token itself.
-        let taken = status.as_u16() < 500 && !matches!(status.as_u16(), 403 | 429);
-        if taken && connection.set_trusted() {
+        if status < 500 && !matches!(status, 403 | 429) && connection.set_trusted() {
             self.pool.room_changed();
         }
-        let body = match body.is_end_stream() {
-            true => Vec::new(),
-            false if status == StatusCode::OK => {
-                // The verdict is known; reading the end spares the peer a RST_STREAM.
-                let _ = timeout(NEEDLESS_BODY, read(body)).await;
-                Vec::new()
-            }
-            false => read(body).await,
-        };
-        Ok(Answer { status, body })
+        Ok(Answer::read(&head, body).await)
     }
 
     /// Does what Apple asks for beyond this push. `true`: with another token, or on another connection, the push is worth
     /// repeating once.
-    fn heed(&self, cause: Cause, bearer: Option<&Bearer>, connection: &Arc<Connection>) -> bool {
+    fn heed(
+        &self,
+        answer: &Answer,
+        cause: Cause,
+        bearer: Option<Bearer>,
+        connection: &Arc<Connection>,
+    ) -> bool {
         let Cause::Apns(reason) = cause else {
             return false;
         };
         match (reason, &self.tokens, bearer) {
-            (ApnsReason::ExpiredProviderToken, Some(tokens), Some(bearer)) => {
-                let renewed = tokens.renew(bearer.generation, Instant::now()).is_some();
-                if renewed {
-                    count(&self.pool.counters().token_renewals);
-                }
-                renewed
+            (
+                ApnsReason::ExpiredProviderToken | ApnsReason::InvalidProviderToken,
+                Some(tokens),
+                Some(bearer),
+            ) => {
+                self.compare_clocks(answer);
+                reason == ApnsReason::ExpiredProviderToken && self.renew(tokens, &bearer)
             }
             (ApnsReason::TooManyProviderTokenUpdates, Some(tokens), _) => {
                 tokens.hold(Instant::now());
@@ -240,90 +235,34 @@ impl Shared {
             _ => false,
         }
     }
-}
 
-/// An answer with the beginning of its body.
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct ErrorBody<'a> {
-    #[serde(borrow)]
-    reason: Option<Cow<'a, str>>,
-    /// Milliseconds since 1970.
-    timestamp: Option<u64>,
-}
-
-impl Answer {
-    fn outcome(&self) -> Outcome {
-        let body: Option<ErrorBody<'_>> = match self.body.is_empty() {
-            true => None,
-            // A body that is none of Apple's says nothing: the status decides.
-            false => serde_json::from_slice(&self.body).ok(),
-        };
-        let reason = body.as_ref().and_then(|body| body.reason.as_deref());
-        let timestamp = body
-            .as_ref()
-            .and_then(|body| UNIX_EPOCH.checked_add(Duration::from_millis(body.timestamp?)));
-        pushrelay_push::apns::outcome(self.status.as_u16(), reason, timestamp)
-    }
-}
-
-/// The beginning of a body, as far as an error needs it. Dropping the rest cancels the stream.
-async fn read(mut body: RecvStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for _ in 0..BODY_FRAMES {
-        let Some(Ok(chunk)) = body.data().await else {
-            break;
-        };
-        let room = BODY_BYTES - bytes.len();
-        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() == BODY_BYTES || body.flow_control().release_capacity(chunk.len()).is_err() {
-            break;
+    fn renew(&self, tokens: &ProviderTokens, bearer: &Bearer) -> bool {
+        let renewed = tokens.renew(bearer.generation, Instant::now()).is_some();
+        if renewed {
+            count(&self.pool.counters().token_renewals);
         }
+        renewed
     }
-    bytes
-}
 
-/// What an error on a stream leaves to be done.
-enum After {
-    /// The peer has said that it did not process the push: it is sent again, under the same `apns-id`.
-    SendAgain,
-    /// The peer may have taken it.
-    Unknown,
-}
-
-impl After {
-    fn of(error: &h2::Error) -> After {
-        // h2 gives the error of a GOAWAY to the streams above its last-stream-id only (RFC 9113, 6.8); those below wait on.
-        let unprocessed = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
-        if error.is_remote() && unprocessed {
-            After::SendAgain
-        } else {
-            After::Unknown
+    /// A token that is not yet or no longer valid is most often one of a clock that goes wrong.
+    fn compare_clocks(&self, answer: &Answer) {
+        if let Some(skew) = answer.clock_skew(SystemTime::now()) {
+            self.pool
+                .counters()
+                .clock_skew
+                .store(skew, Ordering::Relaxed);
+            if skew.unsigned_abs() > CLOCK_TOLERANCE {
+                tracing::error!(
+                    peer = %self.pool.peer(), seconds = skew,
+                    "Apple refuses the provider token and our clock differs from Apple's"
+                );
+            }
         }
     }
 }
 
-/// What an HTTP/2 error means for the push that it ended.
-pub(crate) fn transport(error: &h2::Error) -> Transport {
-    match error.get_io().map(|io| io.kind()) {
-        // rustls reports every breach of TLS, and every alert of the peer, as invalid data.
-        Some(ErrorKind::InvalidData) => Transport::Tls,
-        Some(ErrorKind::TimedOut) => Transport::Timeout,
-        Some(_) => Transport::Closed,
-        None if error.is_library() => Transport::Protocol,
-        None => Transport::Closed,
-    }
-}
+/// The pause before a push is sent again on a connection that has refused its stream; doubled each time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
-/// What of an error body is read; Apple's have less than a hundred bytes.
-const BODY_BYTES: usize = 4096;
-
-/// DATA frames that an error body may come in.
-const BODY_FRAMES: usize = 64;
-
-/// How long the end of a body that nobody needs is waited for.
-const NEEDLESS_BODY: Duration = Duration::from_millis(500);
+/// A difference of clocks, in seconds, that no token fails for.
+const CLOCK_TOLERANCE: u64 = 60;

@@ -13,10 +13,12 @@ use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
+use pushrelay_push::Transport;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_rustls::client::TlsStream;
 
+use super::answer::{brief, transport};
 use super::connect::Established;
 use super::pool::Pool;
 use super::stats::count;
@@ -192,18 +194,18 @@ impl Driver {
         let fault = match end {
             End::Closed(None) => None,
             End::Closed(Some(error)) => {
-                tracing::info!(%peer, %error, "connection to Apple ended");
-                Some(super::client::transport(&error))
+                tracing::info!(%peer, error = brief(&error), "connection to Apple ended");
+                Some(transport(&error))
             }
             End::Dead => {
                 count(&pool.counters().pings_lost);
                 count(&pool.counters().stalls);
                 tracing::warn!(%peer, "connection to Apple does not answer a PING, given up");
-                Some(pushrelay_push::Transport::Timeout)
+                Some(Transport::Timeout)
             }
         };
         if let Some(shared) = self.shared.upgrade() {
-            pool.leave(&shared, fault.unwrap_or(pushrelay_push::Transport::Closed));
+            pool.leave(&shared, fault.unwrap_or(Transport::Closed));
         }
     }
 
@@ -255,9 +257,9 @@ impl Driver {
         };
         if error.is_go_away() && error.is_remote() {
             count(&pool.counters().goaways);
-            tracing::info!(peer = %pool.peer(), %error, "Apple sends GOAWAY");
+            tracing::info!(peer = %pool.peer(), error = brief(&error), "Apple sends GOAWAY");
         }
-        pool.leave(&shared, super::client::transport(&error));
+        pool.leave(&shared, transport(&error));
     }
 
     /// Once every `stall_interval`; `true` when the peer is dead.

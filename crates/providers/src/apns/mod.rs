@@ -4,6 +4,7 @@
 //!
 //! [`compose`] makes a request of a push; [`ApnsClient::send`] makes an outcome of a request.
 
+mod answer;
 mod app;
 mod client;
 mod connect;

@@ -9,8 +9,7 @@ pub struct ApnsOptions {
     pub exchange_timeout: Duration,
     /// From the look-up of the name to the end of the TLS handshake; 5 s.
     pub connect_timeout: Duration,
-    /// How long a connection may be silent before it is asked with a PING: with streams waiting after
-    /// [`stall_interval`](ApnsOptions::stall_interval), idle after this; 60 s.
+    /// How long a connection may be silent, with no push on it, before it is asked with a PING; 60 s.
     pub ping_interval: Duration,
     /// How long nothing may come back while streams wait before the connection is asked with a PING; 1 s.
     pub stall_interval: Duration,

@@ -4,7 +4,7 @@
 //! connect runs in a task of its own.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::connect::{ConnectError, Connector, Established};
 use super::connection::Connection;
 use super::options::ApnsOptions;
 use super::stats::{ApnsStats, Counters, count, read};
+use crate::backoff;
 
 /// The connections of one client.
 pub(crate) struct Pool {
@@ -214,6 +215,7 @@ impl Pool {
             failed_fast: read(&self.counters.failed_fast),
             tokens_minted: 0,
             token_renewals: read(&self.counters.token_renewals),
+            clock_skew_seconds: self.counters.clock_skew.load(Ordering::Relaxed),
         }
     }
 
@@ -367,14 +369,14 @@ impl Pool {
 
     /// One more failure in a row: a pause, twice as long as the one before, with jitter.
     fn fail(&self, state: &mut State, why: Transport) {
-        let doublings = state.failures.min(16);
+        let options = &self.options;
+        let pause = backoff::pause(
+            options.backoff_first,
+            options.backoff_longest,
+            state.failures,
+        );
         state.failures = state.failures.saturating_add(1);
-        let pause = self
-            .options
-            .backoff_first
-            .saturating_mul(1 << doublings)
-            .min(self.options.backoff_longest);
-        state.pause = Some((Instant::now() + jitter(pause), why));
+        state.pause = Some((Instant::now() + pause, why));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -393,10 +395,7 @@ impl Permit {
     /// Gives the stream back under the pool's lock.
     fn take_back(mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool
-                .counters
-                .streams
-                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.pool.counters.streams.fetch_sub(1, Ordering::Relaxed);
             connection.exit();
         }
     }
@@ -406,9 +405,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             let counters = &self.pool.counters;
-            counters
-                .streams
-                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            counters.streams.fetch_sub(1, Ordering::Relaxed);
             let mut state = self.pool.lock();
             connection.exit();
             if state.closed {
@@ -470,13 +467,6 @@ fn position(connections: &[Arc<Connection>], connection: &Arc<Connection>) -> Op
     connections
         .iter()
         .position(|one| Arc::ptr_eq(one, connection))
-}
-
-/// Between half of `pause` and all of it.
-fn jitter(pause: Duration) -> Duration {
-    // A fresh `RandomState` is a fresh random number.
-    let dice = RandomState::new().hash_one(0_u8) % 1024;
-    pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
 }
 
 /// After so many failures in a row the peer is known to be out of reach: nobody waits for it any more. Before, a push waits out

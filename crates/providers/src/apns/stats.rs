@@ -1,8 +1,8 @@
 //! What an APNs client has done and holds, as plain numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// A snapshot of one client. Counters only grow; the first five members are gauges.
+/// A snapshot of one client. Counters only grow; the first five members and the last are gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApnsStats {
     /// Connections that take pushes.
@@ -37,6 +37,8 @@ pub struct ApnsStats {
     pub tokens_minted: u64,
     /// Renewals of the provider token that Apple forced.
     pub token_renewals: u64,
+    /// Seconds that Apple's clock was ahead of ours when it last refused a provider token and said the time; 0 before.
+    pub clock_skew_seconds: i64,
 }
 
 impl ApnsStats {
@@ -72,6 +74,7 @@ pub(crate) struct Counters {
     pub(crate) queue_full: AtomicU64,
     pub(crate) failed_fast: AtomicU64,
     pub(crate) token_renewals: AtomicU64,
+    pub(crate) clock_skew: AtomicI64,
 }
 
 /// One more.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use pushrelay_push::mpns::StatusHeaders;
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::pool::{Pool, Sender, Turn};
 use super::stats::{Gauge, count};
 use super::{MpnsError, MpnsOptions, MpnsRequest, MpnsStats, request};
+use crate::retry_after::with_retry_after;
 
 /// A client of all hosts that channels live at. Clones share their connections.
 ///
@@ -68,7 +69,7 @@ impl MpnsClient {
             let fresh = reused.is_none();
             let mut sender = match reused {
                 Some(sender) => sender,
-                None => match pool.connect(&request.channel).await {
+                None => match pool.connect(&turn, &request.channel).await {
                     Ok(sender) => sender,
                     Err(refusal) => return refusal.outcome(),
                 },
@@ -77,10 +78,7 @@ impl MpnsClient {
             match sender.try_send_request(message).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
-                    let outcome = pushrelay_push::mpns::outcome(
-                        head.status.as_u16(),
-                        status_headers(&head.headers),
-                    );
+                    let outcome = outcome(&head);
                     self.finish(&turn, sender, body).await;
                     return outcome;
                 }
@@ -144,13 +142,18 @@ fn host(channel: &ChannelUri) -> HeaderValue {
     HeaderValue::try_from(text).expect("a host name stands in a header")
 }
 
-fn status_headers(headers: &HeaderMap) -> StatusHeaders<'_> {
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    StatusHeaders {
+fn outcome(head: &response::Parts) -> Outcome {
+    let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let status_headers = StatusHeaders {
         notification: text(&NOTIFICATION_STATUS),
         device_connection: text(&DEVICE_CONNECTION_STATUS),
         subscription: text(&SUBSCRIPTION_STATUS),
-    }
+    };
+    let retry_after = text(&RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+    with_retry_after(
+        pushrelay_push::mpns::outcome(head.status.as_u16(), status_headers),
+        retry_after.map(Duration::from_secs),
+    )
 }
 
 /// What an HTTP error means for the push that it ended.

@@ -31,6 +31,11 @@ pub struct MpnsOptions {
     pub max_idle: usize,
     /// How long a connection is kept open unused; 30 s.
     pub idle_timeout: Duration,
+    /// The first pause after a failed connect to a host, doubled by each further one, with jitter; 250 ms. In it pushes to that host are
+    /// deferred at once: most of these hosts went away with the service in 2018.
+    pub backoff_first: Duration,
+    /// The longest such pause; 30 s.
+    pub backoff_longest: Duration,
 }
 
 impl Default for MpnsOptions {
@@ -46,6 +51,8 @@ impl Default for MpnsOptions {
             max_exchanges_per_host: 64,
             max_idle: 64,
             idle_timeout: Duration::from_secs(30),
+            backoff_first: Duration::from_millis(250),
+            backoff_longest: Duration::from_secs(30),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use super::stats::{Counters, count};
 use super::{MpnsError, MpnsOptions, MpnsStats};
 use crate::dial::{DialError, dial};
-use crate::tls;
+use crate::{backoff, tls};
 
 /// A connection that is ready for a request.
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
@@ -47,6 +48,15 @@ struct Key {
 struct Host {
     exchanges: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// Connects to a host that have failed in a row.
+struct Trouble {
+    failures: u32,
+    /// Until when no connect is tried.
+    until: Instant,
+    why: Transport,
 }
 
 struct Idle {
@@ -147,7 +157,7 @@ impl Pool {
     /// Keeps a connection whose answer has been read to its end.
     pub(crate) fn keep(&self, turn: &Turn, sender: Sender) {
         let idle = &self.counters.idle;
-        if idle.load(std::sync::atomic::Ordering::Relaxed) < self.options.max_idle as u64 {
+        if idle.load(Ordering::Relaxed) < self.options.max_idle as u64 {
             count(idle);
             lock(&turn.host.idle).push(Idle {
                 sender,
@@ -156,15 +166,49 @@ impl Pool {
         }
     }
 
-    /// Opens a connection to an address of the channel's host that is allowed; the name is resolved once, here.
-    pub(crate) async fn connect(&self, channel: &ChannelUri) -> Result<Sender, Refusal> {
+    /// Opens a connection to an address of the channel's host that is allowed; the name is resolved once, here. Where the last
+    /// connects have failed it fails at once, until the pause is over.
+    pub(crate) async fn connect(
+        &self,
+        turn: &Turn,
+        channel: &ChannelUri,
+    ) -> Result<Sender, Refusal> {
+        if let Some(trouble) = &*lock(&turn.host.trouble)
+            && Instant::now() < trouble.until
+        {
+            count(&self.counters.failed_fast);
+            return Err(Refusal::Transport(trouble.why));
+        }
         let result = self.open(channel).await;
         match &result {
-            Ok(_) => count(&self.counters.connects),
+            Ok(_) => {
+                count(&self.counters.connects);
+                *lock(&turn.host.trouble) = None;
+            }
             Err(Refusal::Private) => count(&self.counters.private_addresses),
-            Err(Refusal::Transport(_)) => count(&self.counters.connect_failures),
+            Err(Refusal::Transport(why)) => {
+                count(&self.counters.connect_failures);
+                self.pause(&mut lock(&turn.host.trouble), *why);
+            }
         }
         result
+    }
+
+    fn pause(&self, trouble: &mut Option<Trouble>, why: Transport) {
+        let now = Instant::now();
+        let failures = match trouble {
+            // One of several connects that had begun together: they fail for one reason and count as one.
+            Some(trouble) if now < trouble.until => return,
+            Some(trouble) => trouble.failures.saturating_add(1),
+            None => 0,
+        };
+        let options = &self.options;
+        let pause = backoff::pause(options.backoff_first, options.backoff_longest, failures);
+        *trouble = Some(Trouble {
+            failures,
+            until: now + pause,
+            why,
+        });
     }
 
     async fn open(&self, channel: &ChannelUri) -> Result<Sender, Refusal> {
@@ -234,6 +278,7 @@ impl Pool {
         let host = Arc::new(Host {
             exchanges: Arc::new(Semaphore::new(self.options.max_exchanges_per_host.max(1))),
             idle: Mutex::default(),
+            trouble: Mutex::default(),
         });
         hosts.insert(key, host.clone());
         host
@@ -241,9 +286,7 @@ impl Pool {
 
     /// So many connections are no longer kept.
     fn left(&self, connections: u64) {
-        self.counters
-            .idle
-            .fetch_sub(connections, std::sync::atomic::Ordering::Relaxed);
+        self.counters.idle.fetch_sub(connections, Ordering::Relaxed);
     }
 }
 

@@ -13,6 +13,8 @@ pub struct MpnsStats {
     pub connects: u64,
     /// Connects that failed: name, TCP or TLS.
     pub connect_failures: u64,
+    /// Pushes deferred at once because their host was known to be unreachable.
+    pub failed_fast: u64,
     /// Exchanges on a connection that another had used before.
     pub reused: u64,
     /// Pushes refused because the channel's host is, or resolves to, an address that is not public.
@@ -23,10 +25,11 @@ pub struct MpnsStats {
 
 impl MpnsStats {
     /// The counters with their labels, for metrics.
-    pub fn events(&self) -> [(&'static str, u64); 5] {
+    pub fn events(&self) -> [(&'static str, u64); 6] {
         [
             ("connect", self.connects),
             ("connect_failure", self.connect_failures),
+            ("failed_fast", self.failed_fast),
             ("reused", self.reused),
             ("private_address", self.private_addresses),
             ("ambiguous", self.ambiguous),
@@ -41,6 +44,7 @@ pub(crate) struct Counters {
     pub(crate) idle: AtomicU64,
     pub(crate) connects: AtomicU64,
     pub(crate) connect_failures: AtomicU64,
+    pub(crate) failed_fast: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) private_addresses: AtomicU64,
     pub(crate) ambiguous: AtomicU64,
@@ -54,6 +58,7 @@ impl Counters {
             idle: read(&self.idle),
             connects: read(&self.connects),
             connect_failures: read(&self.connect_failures),
+            failed_fast: read(&self.failed_fast),
             reused: read(&self.reused),
             private_addresses: read(&self.private_addresses),
             ambiguous: read(&self.ambiguous),

@@ -119,6 +119,16 @@ async fn a_token_that_is_called_expired_for_ever_is_renewed_at_apples_pace_only(
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_wrong_is_told_when_apple_refuses_the_token() {
+    let key = key();
+    let (fake, client) = apple_with_key(&key, Arc::new(tokens(&key))).await;
+    fake.script_default([ApnsAnswer::error(403, "ExpiredProviderToken").dated(7200)]);
+    within(client.send(apple_request(1))).await;
+    let skew = client.stats().clock_skew_seconds;
+    assert!((7190..=7200).contains(&skew), "{skew}");
+}
+
+#[tokio::test]
 async fn too_many_token_updates_stop_the_minting() {
     let key = key();
     let tokens = ProviderTokens::with_times(

@@ -89,6 +89,21 @@ async fn a_reason_that_nobody_knows_is_judged_by_its_status() {
 }
 
 #[tokio::test]
+async fn apple_may_ask_for_a_longer_pause() {
+    let fake = apple().await;
+    fake.script_default([ApnsAnswer {
+        retry_after: Some(120),
+        ..ApnsAnswer::error(503, "ServiceUnavailable")
+    }]);
+    let outcome = outcome_of(&fake, ApnsOptions::default()).await;
+    let expected = Verdict::Deferred {
+        scope: Scope::Provider,
+        retry_after: Some(Duration::from_secs(120)),
+    };
+    assert_eq!(outcome.verdict, expected);
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_leaves_the_status_to_decide() {
     let fake = apple().await;
     fake.script_default([ApnsAnswer::fault(ApnsFault::MalformedBody)]);

@@ -8,7 +8,7 @@ use pushrelay_peers::{FakeMpns, MpnsAnswer};
 use pushrelay_providers::Identity;
 use pushrelay_providers::mpns::{MpnsClient, MpnsOptions, MpnsRequest, compose};
 use pushrelay_push::mpns::MpnsReason;
-use pushrelay_push::{Cause, Local, Outcome, Transport, Verdict};
+use pushrelay_push::{Cause, Local, Outcome, Scope, Transport, Verdict};
 use serde_json::json;
 
 use crate::support::*;
@@ -165,6 +165,62 @@ async fn a_service_that_does_not_take_connections_is_told_so() {
     let outcome = outcome_of(&fake, local()).await;
     assert_eq!(outcome.cause, Cause::Transport(Transport::Connect));
     assert!(!outcome.ambiguous);
+}
+
+#[tokio::test]
+async fn a_host_that_is_gone_is_not_asked_for_each_push() {
+    let fake = service().await;
+    fake.refuse_connects().await;
+    let client = MpnsClient::new(MpnsOptions {
+        backoff_first: Duration::from_secs(60),
+        backoff_longest: Duration::from_secs(60),
+        ..local()
+    })
+    .unwrap();
+    let other = service().await;
+    for _ in 0..20 {
+        let outcome = within(client.send(request_to(&fake.url_for("AAG")))).await;
+        assert_eq!(outcome.cause, Cause::Transport(Transport::Connect));
+        let outcome = within(client.send(request_to(&other.url_for("AAG")))).await;
+        assert_eq!(outcome.verdict, Verdict::Accepted);
+    }
+    let stats = client.stats();
+    assert_eq!((stats.connect_failures, stats.failed_fast), (1, 19));
+}
+
+#[tokio::test]
+async fn a_host_that_comes_back_is_found_again() {
+    let fake = service().await;
+    fake.refuse_connects().await;
+    let client = MpnsClient::new(MpnsOptions {
+        backoff_first: Duration::from_millis(20),
+        ..local()
+    })
+    .unwrap();
+    within(client.send(request_to(&fake.url_for("AAG")))).await;
+    fake.accept_connects().await.unwrap();
+    let again = async {
+        while client.send(request_to(&fake.url_for("AAG"))).await.verdict != Verdict::Accepted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(again).await;
+    assert_eq!(client.stats().connects, 1);
+}
+
+#[tokio::test]
+async fn a_service_may_ask_for_a_longer_pause() {
+    let fake = service().await;
+    fake.script_default([MpnsAnswer {
+        retry_after: Some(600),
+        ..MpnsAnswer::status(503)
+    }]);
+    let outcome = outcome_of(&fake, local()).await;
+    let expected = Verdict::Deferred {
+        scope: Scope::Provider,
+        retry_after: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(outcome.verdict, expected);
 }
 
 #[tokio::test]
