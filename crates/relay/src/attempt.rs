@@ -214,7 +214,7 @@ impl Service {
         let Some(waiting) = self.waiting.clone() else {
             return;
         };
-        tokio::spawn(async move {
+        self.afterwards(async move {
             if let Err(error) = waiting.spool().note_gone(vec![gone]).await {
                 warn!(%error, "a gone device is not written down: after a restart its provider is asked once more");
             }
@@ -225,7 +225,7 @@ impl Service {
         let Some(waiting) = self.waiting.clone() else {
             return;
         };
-        tokio::spawn(async move {
+        self.afterwards(async move {
             for device in devices {
                 if let Err(error) = waiting.spool().forget_gone(device).await {
                     warn!(%error, "a device stays written down as gone");

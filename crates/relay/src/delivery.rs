@@ -276,7 +276,7 @@ impl Delivery {
         for Tagged { target, attempt } in std::mem::take(&mut self.attempts) {
             let (provider, id, service) =
                 (self.provider(target), self.id(target), self.service.clone());
-            tokio::spawn(async move {
+            self.service.afterwards(async move {
                 let outcome = attempt.await;
                 let Some(waiting) = service.waiting.as_ref() else {
                     return;

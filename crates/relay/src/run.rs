@@ -106,6 +106,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let drained = async {
         while listeners.join_next().await.is_some() {}
         while dispatchers.join_next().await.is_some() {}
+        service.afterwork_done().await;
     };
     let code = tokio::select! {
         () = drained => {

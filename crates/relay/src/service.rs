@@ -11,6 +11,8 @@ use pushrelay_push::body::Decoders;
 use pushrelay_push::retry::Patience;
 use pushrelay_sip as sip;
 
+use tokio::sync::watch;
+
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
 use crate::config::{Config, Limits};
@@ -48,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) dispatch_in_flight: usize,
     /// Until then everything goes through the spool, because the sender may repeat what an earlier life has taken.
     absorbs_until: Option<Instant>,
+    /// Held by every task that goes on after its MESSAGE was answered.
+    afterwork: watch::Sender<()>,
     dice: AtomicU64,
 }
 
@@ -109,6 +113,7 @@ impl Service {
             patience: Patience::default(),
             dispatch_in_flight: config.dispatch_in_flight,
             absorbs_until: absorbs.then(|| Instant::now() + ABSORB),
+            afterwork: watch::Sender::new(()),
             dice: AtomicU64::new(RandomState::new().hash_one(0)),
         })
     }
@@ -130,6 +135,20 @@ impl Service {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// Runs what goes on after its MESSAGE was answered; the drain waits for it.
+    pub(crate) fn afterwards(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let held = self.afterwork.subscribe();
+        tokio::spawn(async move {
+            work.await;
+            drop(held);
+        });
+    }
+
+    /// Waits until nothing of that kind runs any more.
+    pub(crate) async fn afterwork_done(&self) {
+        self.afterwork.closed().await;
     }
 
     /// Every way to a provider, with its app; Windows Phone has none.

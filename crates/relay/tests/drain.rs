@@ -114,3 +114,26 @@ async fn what_was_read_is_pushed_although_the_edge_has_hung_up() {
     relay.daemon.wait_metrics(PATIENCE, answered).await.unwrap();
     relay.end().await;
 }
+
+#[tokio::test]
+async fn a_push_that_outlasts_its_answer_is_seen_through_before_the_end() {
+    let mut relay = Relay::configured(|config| {
+        config.insert("reply_within".into(), "100ms".into());
+    })
+    .await;
+    relay
+        .world
+        .apple
+        .script_default([ApnsAnswer::ok().after(Duration::from_millis(1500))]);
+    let edge = relay.edge().await;
+    assert_eq!(
+        edge.message(json(), body(&[APPLE])).await.unwrap().status,
+        200
+    );
+    assert_eq!(relay.daemon.terminate().await.unwrap().code(), Some(0));
+    relay.daemon = relay.world.daemon(common::binary()).await.unwrap();
+    let samples = relay.settled(0.0).await;
+    assert_eq!(samples.sum("pushrelay_targets_taken_over_total", &[]), 0.0);
+    assert_eq!(relay.world.apple.received().len(), 1);
+    relay.end().await;
+}
