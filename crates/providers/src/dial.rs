@@ -104,3 +104,41 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried; those beyond are left out.
 const ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_costs_nothing_where_another_answers() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = gone.local_addr().unwrap();
+        drop(gone);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let begin = Instant::now();
+        let stream = race(vec![dead, dead, live]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live);
+        assert!(stream.nodelay().unwrap());
+        assert!(begin.elapsed() < STAGGER);
+        let error = race(vec![dead, dead]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn only_addresses_that_are_allowed_are_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1"] {
+            let refused = dial(host, port, |_| false, deadline).await;
+            assert!(matches!(refused, Err(DialError::Forbidden)), "{host}");
+        }
+        dial("localhost", port, |address| address.is_loopback(), deadline)
+            .await
+            .unwrap();
+    }
+}

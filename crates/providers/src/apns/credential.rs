@@ -308,3 +308,83 @@ fn algorithm(der: &[u8]) -> Option<String> {
     };
     Some(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use pushrelay_peers::pki::ApnsKey;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn tokens() -> ProviderTokens {
+        let key = ApnsKey::new("ABCDEFGHIJ", "TEAM123456");
+        let key = ProviderKey::from_pem(key.p8_pem.as_bytes(), &key.key_id, &key.team_id);
+        ProviderTokens::new(key.unwrap())
+    }
+
+    #[test]
+    fn a_token_is_used_for_fifty_minutes() {
+        let (tokens, start) = (tokens(), Instant::now());
+        let first = tokens.bearer(start);
+        assert!(first.value.is_sensitive());
+        assert_eq!(tokens.bearer(start + 49 * MINUTE).value, first.value);
+        assert_eq!(tokens.minted(), 1);
+        assert_ne!(
+            tokens.bearer(start + 50 * MINUTE).generation,
+            first.generation
+        );
+        assert_eq!(tokens.minted(), 2);
+    }
+
+    #[test]
+    fn a_renewal_that_apple_forces_comes_once_and_not_before_twenty_minutes() {
+        let (tokens, start) = (tokens(), Instant::now());
+        let first = tokens.bearer(start);
+        assert!(
+            tokens
+                .renew(first.generation, start + 19 * MINUTE)
+                .is_none()
+        );
+        let second = tokens.renew(first.generation, start + 20 * MINUTE).unwrap();
+        assert_ne!(second.generation, first.generation);
+        // Another push that had carried the first one.
+        let again = tokens.renew(first.generation, start + 20 * MINUTE).unwrap();
+        assert_eq!(again.generation, second.generation);
+        assert!(
+            tokens
+                .renew(second.generation, start + 21 * MINUTE)
+                .is_none()
+        );
+        assert_eq!(tokens.minted(), 2);
+    }
+
+    #[test]
+    fn after_too_many_updates_the_old_token_stays_for_twenty_minutes() {
+        let (tokens, start) = (tokens(), Instant::now());
+        let first = tokens.bearer(start);
+        let late = start + 45 * MINUTE;
+        tokens.hold(late);
+        assert_eq!(
+            tokens.bearer(late + 10 * MINUTE).generation,
+            first.generation
+        );
+        assert!(tokens.renew(first.generation, late + 10 * MINUTE).is_none());
+        assert_ne!(
+            tokens.bearer(late + 20 * MINUTE).generation,
+            first.generation
+        );
+    }
+
+    #[test]
+    fn a_hundred_threads_sign_one_token() {
+        let tokens = tokens();
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| tokens.bearer(Instant::now()));
+            }
+        });
+        assert_eq!(tokens.minted(), 1);
+    }
+}

@@ -297,6 +297,18 @@ async fn a_peer_that_comes_back_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_name_with_several_addresses_is_reached_by_the_one_that_answers() {
+    let fake = apple().await;
+    let url = format!("https://localhost:{}", fake.address().port());
+    // Where localhost is ::1 too, nobody listens there.
+    let endpoint = pushrelay_providers::apns::Endpoint::parse(&url, fake.roots());
+    let credential = Credential::Token(Arc::new(tokens(&key())));
+    let client = ApnsClient::new(endpoint.unwrap(), credential, ApnsOptions::default()).unwrap();
+    let outcome = within(client.send(apple_request(1))).await;
+    assert_eq!(outcome.verdict, Verdict::Accepted);
+}
+
+#[tokio::test]
 async fn a_name_that_does_not_resolve_is_told_apart() {
     let fake = apple().await;
     let endpoint =
