@@ -1,0 +1,207 @@
+//! `[apple]` and `[windows_phone]`: who takes pushes, and what we show them.
+
+use std::sync::Arc;
+
+use pushrelay_providers::Identity;
+use pushrelay_providers::apns::{Credential, Endpoint, ProviderKey, ProviderTokens};
+use pushrelay_providers::mpns::MpnsOptions;
+use pushrelay_push::Environment;
+
+use super::{App, Resolver, file};
+
+impl Resolver {
+    pub(super) fn apps(&mut self, files: Vec<file::App>) -> Vec<App> {
+        if files.is_empty() {
+            self.problem(
+                "apple.apps",
+                "apple.enabled is true, expected at least one [[apple.apps]]",
+            );
+        }
+        // One token per team and key, however many apps share it.
+        let mut tokens: Vec<(String, String, Arc<ProviderTokens>)> = Vec::new();
+        let mut apps: Vec<App> = Vec::new();
+        for (index, app) in files.into_iter().enumerate() {
+            let key = format!("apple.apps[{index}]");
+            let environment = app.environment.map(|environment| match environment {
+                file::AppEnvironment::Production => Environment::Production,
+                file::AppEnvironment::Sandbox => Environment::Sandbox,
+            });
+            if apps
+                .iter()
+                .any(|other| *other.id == *app.id && other.environment == environment)
+            {
+                self.problem(
+                    format!("{key}.id"),
+                    format!("{:?} stands twice for the same environment", app.id),
+                );
+            }
+            let endpoint = self.endpoint(&key, &app, environment);
+            let credential = self.credential(&key, &app, &mut tokens);
+            if let (Some(endpoint), Some(credential)) = (endpoint, credential) {
+                let topic = app.topic.unwrap_or_else(|| app.id.clone());
+                apps.push(App {
+                    id: app.id.into_boxed_str(),
+                    topic: topic.into_boxed_str(),
+                    environment,
+                    endpoint,
+                    credential,
+                    connections: app.connections.max(1),
+                });
+            }
+        }
+        apps
+    }
+
+    fn endpoint(
+        &mut self,
+        key: &str,
+        app: &file::App,
+        environment: Option<Environment>,
+    ) -> Option<Endpoint> {
+        let roots = self.roots(&format!("{key}.roots"), &app.roots)?;
+        let endpoint = match (&app.url, environment) {
+            (Some(url), _) => match Endpoint::parse(url, roots) {
+                Ok(endpoint) => endpoint,
+                Err(error) => {
+                    self.problem(format!("{key}.url"), error);
+                    return None;
+                }
+            },
+            (None, Some(Environment::Sandbox)) => Endpoint::sandbox(roots),
+            (None, Some(Environment::Production) | None) => Endpoint::production(roots),
+        };
+        match app.port {
+            Some(port) => Some(endpoint.with_port(port)),
+            None => Some(endpoint),
+        }
+    }
+
+    fn credential(
+        &mut self,
+        key: &str,
+        app: &file::App,
+        tokens: &mut Vec<(String, String, Arc<ProviderTokens>)>,
+    ) -> Option<Credential> {
+        match (&app.token, &app.certificate) {
+            (Some(token), None) => {
+                let known = tokens
+                    .iter()
+                    .find(|(team, id, _)| *team == token.team_id && *id == token.key_id);
+                if let Some((_, _, known)) = known {
+                    return Some(Credential::Token(known.clone()));
+                }
+                let pem = self.read(&format!("{key}.token.key"), &token.key)?;
+                match ProviderKey::from_pem(&pem, &token.key_id, &token.team_id) {
+                    Ok(parsed) => {
+                        let shared = Arc::new(ProviderTokens::new(parsed));
+                        tokens.push((token.team_id.clone(), token.key_id.clone(), shared.clone()));
+                        Some(Credential::Token(shared))
+                    }
+                    Err(error) => {
+                        self.problem(format!("{key}.token"), error);
+                        None
+                    }
+                }
+            }
+            (None, Some(certificate)) => self
+                .identity(&format!("{key}.certificate"), "apple", &app.id, certificate)
+                .map(Credential::Certificate),
+            _ => {
+                self.problem(
+                    key,
+                    "expected either `token` (Apple's .p8 key) or `certificate`",
+                );
+                None
+            }
+        }
+    }
+
+    fn identity(
+        &mut self,
+        key: &str,
+        usage: &'static str,
+        name: &str,
+        files: &file::AppCertificate,
+    ) -> Option<Identity> {
+        let identity = match files {
+            file::AppCertificate {
+                chain: Some(chain),
+                key: Some(private),
+                pkcs12: None,
+                password_file: None,
+            } => {
+                let chain = self.read(&format!("{key}.chain"), chain);
+                let private = self.read(&format!("{key}.key"), private);
+                Identity::from_pem(&chain?, &private?)
+            }
+            file::AppCertificate {
+                chain: None,
+                key: None,
+                pkcs12: Some(pkcs12),
+                password_file,
+            } => {
+                let bytes = self.read(&format!("{key}.pkcs12"), pkcs12)?;
+                let password = match password_file {
+                    Some(file) => {
+                        String::from_utf8(self.read(&format!("{key}.password_file"), file)?)
+                            .unwrap_or_default()
+                            .trim_end_matches(['\r', '\n'])
+                            .to_owned()
+                    }
+                    None => String::new(),
+                };
+                Identity::from_pkcs12(&bytes, &password)
+            }
+            _ => {
+                self.problem(
+                    key,
+                    "expected `chain` and `key` (PEM), or `pkcs12` and perhaps `password_file`",
+                );
+                return None;
+            }
+        };
+        match identity {
+            Ok(identity) => {
+                self.judge_expiry(key, usage, name, identity.not_after());
+                Some(identity)
+            }
+            Err(error) => {
+                self.problem(key, error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<MpnsOptions> {
+        for (index, host) in file.hosts.iter().enumerate() {
+            if host.is_empty()
+                || host == "."
+                || host.contains(['/', ':', '*', ' ']) && host.parse::<std::net::IpAddr>().is_err()
+            {
+                self.problem(
+                    format!("windows_phone.hosts[{index}]"),
+                    format!("got {host:?}, expected a suffix such as \".notify.live.net\" or a host name"),
+                );
+            }
+        }
+        if file.allow_private_addresses {
+            self.warn(
+                "windows_phone.allow_private_addresses",
+                "senders can make this host talk to addresses of your own network: for tests only",
+            );
+        }
+        let roots = self.roots("windows_phone.roots", &file.roots)?;
+        let identity = match &file.certificate {
+            Some(files) => {
+                Some(self.identity("windows_phone.certificate", "windows_phone", "mpns", files)?)
+            }
+            None => None,
+        };
+        Some(MpnsOptions {
+            allow_private_addresses: file.allow_private_addresses,
+            roots,
+            identity,
+            ..MpnsOptions::default()
+        })
+    }
+}

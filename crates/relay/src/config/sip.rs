@@ -1,0 +1,170 @@
+//! `[sip]` and `[[partners]]`: where pushes arrive, what we show, whom we believe, and who may send.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::{RootCertStore, ServerConfig};
+
+use super::{Resolver, certificates, file};
+use crate::address::{Address, Addresses};
+use crate::partners::{DomainName, Partner, Partners};
+use crate::tls;
+
+impl Resolver {
+    pub(super) fn addresses(&mut self, sip: &file::Sip) -> Option<Addresses> {
+        let mut list = Vec::new();
+        for (index, text) in sip.addresses.iter().enumerate() {
+            match Address::parse(text) {
+                Some(address) => list.push(address),
+                None => self.problem(
+                    format!("sip.addresses[{index}]"),
+                    format!(
+                        "got {text:?}, expected a SIP URI such as \"sip:push@push.example.org\""
+                    ),
+                ),
+            }
+        }
+        if sip.addresses.is_empty() {
+            self.problem(
+                "sip.addresses",
+                "got an empty list, expected the SIP URIs that pushes are sent to",
+            );
+            return None;
+        }
+        Some(Addresses::new(list))
+    }
+
+    pub(super) fn partners(&mut self, files: Vec<file::Partner>) -> Partners {
+        let mut list: Vec<Partner> = Vec::new();
+        if files.is_empty() {
+            self.warn(
+                "partners",
+                "nobody may send: every request will be refused with 403",
+            );
+        }
+        for (index, partner) in files.into_iter().enumerate() {
+            let key = format!("partners[{index}]");
+            let valid = !partner.name.is_empty()
+                && partner.name.len() <= 64
+                && partner
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            if !valid {
+                self.problem(
+                    format!("{key}.name"),
+                    format!(
+                        "got {:?}, expected 1 to 64 letters, digits, - _ .",
+                        partner.name
+                    ),
+                );
+            }
+            if list.iter().any(|other| *other.name == *partner.name) {
+                self.problem(
+                    format!("{key}.name"),
+                    format!("{:?} names two partners", partner.name),
+                );
+            }
+            let edges = self.names(&format!("{key}.edges"), &partner.edges);
+            let domains = self.names(&format!("{key}.domains"), &partner.domains);
+            list.push(Partner {
+                name: partner.name.into_boxed_str(),
+                edges,
+                domains,
+            });
+        }
+        Partners::new(list).unwrap_or_else(|edge| {
+            self.problem(
+                "partners",
+                format!(
+                    "edge {:?} belongs to two partners, expected one",
+                    edge.as_str()
+                ),
+            );
+            Partners::default()
+        })
+    }
+
+    fn names(&mut self, key: &str, texts: &[String]) -> Vec<DomainName> {
+        if texts.is_empty() {
+            self.problem(key, "got an empty list, expected at least one name");
+        }
+        let mut names = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            match DomainName::parse(text) {
+                Some(name) => names.push(name),
+                None => self.problem(
+                    format!("{key}[{index}]"),
+                    format!("got {text:?}, expected a full name such as \"sip.contoso.com\", without wildcard or port"),
+                ),
+            }
+        }
+        names
+    }
+
+    pub(super) fn server_tls(&mut self, sip: &file::Sip) -> Option<Arc<ServerConfig>> {
+        let mut keys = Vec::new();
+        if sip.certificates.is_empty() {
+            self.problem(
+                "sip.certificates",
+                "got an empty list, expected at least one { chain, key }",
+            );
+        }
+        for (index, files) in sip.certificates.iter().enumerate() {
+            keys.extend(self.server_certificate(&format!("sip.certificates[{index}]"), files));
+        }
+        let only_rsa = keys
+            .iter()
+            .all(|key| key.key.algorithm() == rustls::SignatureAlgorithm::RSA);
+        if !keys.is_empty() && only_rsa {
+            self.warn(
+                "sip.certificates",
+                "only RSA: Edges on Windows Server 2012 R2 and older need an ECDSA (P-256) certificate beside it",
+            );
+        }
+        let roots = self.roots("sip.client_roots", &sip.client_roots)?;
+        if keys.is_empty() {
+            return None;
+        }
+        match tls::server_config(keys, roots) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                self.problem("sip.certificates", error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn roots(&mut self, key: &str, text: &str) -> Option<Arc<RootCertStore>> {
+        let certificates = if text == "system" {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                self.problem(key, "got \"system\", but this system has no root certificates (Debian: ca-certificates)");
+                return None;
+            }
+            found.certs
+        } else {
+            let path = self.path(Path::new(text));
+            match certificates::read_all(&path) {
+                Ok(certificates) => certificates,
+                Err(error) => {
+                    self.problem(
+                        key,
+                        format!("got {text:?}, expected \"system\", a PEM file or a directory of them: {error}"),
+                    );
+                    return None;
+                }
+            }
+        };
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(certificates);
+        if added == 0 {
+            self.problem(
+                key,
+                format!("got {text:?}, expected at least one usable root certificate"),
+            );
+            return None;
+        }
+        Some(Arc::new(store))
+    }
+}
