@@ -16,6 +16,8 @@ pub(crate) enum Known {
     ContentEncoding,
     MaxForwards,
     Require,
+    Expires,
+    Date,
     Other,
 }
 
@@ -38,8 +40,10 @@ impl Known {
             [_, _] => (b"to", Known::To),
             [_, _, _] => (b"via", Known::Via),
             [b'f' | b'F', _, _, _] => (b"from", Known::From),
+            [b'd' | b'D', _, _, _] => (b"date", Known::Date),
             [_, _, _, _] => (b"cseq", Known::CSeq),
             [b'c' | b'C', _, _, _, _, _, _] => (b"call-id", Known::CallId),
+            [b'e' | b'E', _, _, _, _, _, _] => (b"expires", Known::Expires),
             [_, _, _, _, _, _, _] => (b"require", Known::Require),
             [b'm' | b'M', ..] => (b"max-forwards", Known::MaxForwards),
             [b'c' | b'C', _, _, _, _, _, _, _, rest @ ..] => match rest.len() {
@@ -356,11 +360,15 @@ mod tests {
             ("e", Known::ContentEncoding),
             ("MaX-fOrWaRdS", Known::MaxForwards),
             ("Require", Known::Require),
+            ("Expires", Known::Expires),
+            ("eXPIRES", Known::Expires),
+            ("Date", Known::Date),
+            ("DATE", Known::Date),
+            ("Data", Known::Other),
             ("C%6Fntact", Known::Other),
             ("Contact", Known::Other),
             ("Content-Lengthy", Known::Other),
             ("ms-user-data", Known::Other),
-            ("Date", Known::Other),
             ("x", Known::Other),
         ] {
             assert_eq!(Known::of(name.as_bytes()), known, "{name}");

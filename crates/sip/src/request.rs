@@ -1,12 +1,14 @@
 //! A request: a message whose head has been read.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use crate::fault::Fault;
 use crate::field::{Field, Known};
 use crate::head::Head;
+use crate::lex;
 use crate::message::Message;
 use crate::name_addr::NameAddr;
 use crate::transactions::TransactionKey;
@@ -135,6 +137,19 @@ impl Request {
     /// The Content-Type, as it came.
     pub fn content_type(&self) -> Option<&[u8]> {
         self.value(Known::ContentType)
+    }
+
+    /// Expires: how long the content is worth something, RFC 3428 5. `None` where it is missing or no number: what is
+    /// malformed and not needed is ignored (RFC 3261 8.2).
+    pub fn expires(&self) -> Option<Duration> {
+        let seconds = lex::number(self.value(Known::Expires)?, u32::MAX)?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    /// Date: when it was sent, by the sender's clock. `None` where it is missing or no date.
+    pub fn date(&self) -> Option<SystemTime> {
+        let text = std::str::from_utf8(self.value(Known::Date)?).ok()?;
+        httpdate::parse_http_date(text).ok()
     }
 
     /// The first thing that is wrong with it.

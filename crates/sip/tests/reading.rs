@@ -3,6 +3,8 @@
 
 mod peer;
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use peer::{Peer, message, message_with};
 use pushrelay_sip::{NameAddr, Request, SipUri, SipUriError, Via};
 
@@ -422,6 +424,49 @@ fn bytes_that_are_no_utf8_are_carried() {
     text.splice(at..at + 3, *b"\xc3\xfe\xff\\\0");
     let request = read(&text);
     assert_eq!(request.from().display(), b"\"\xc3\xfe\xff\\\0 Akers\"");
+}
+
+#[test]
+fn expires_is_a_number_of_seconds_and_date_a_moment() {
+    let with = |line: &str| read(message_with("Subject", line));
+    let seconds = |value: &str| with(&format!("EXPIRES : {value}")).expires();
+    assert_eq!(seconds("0"), Some(Duration::ZERO));
+    assert_eq!(seconds("3600"), Some(Duration::from_secs(3600)));
+    let longest = Duration::from_secs(u64::from(u32::MAX));
+    assert_eq!(seconds("4294967295"), Some(longest));
+
+    // RFC 3261 20.17's own example.
+    let date = with("Date: Sat, 13 Nov 2010 23:29:00 GMT").date();
+    assert_eq!(date, Some(UNIX_EPOCH + Duration::from_secs(1_289_690_940)));
+    let neither = with("Subject: x");
+    assert_eq!((neither.expires(), neither.date()), (None, None));
+}
+
+#[test]
+fn an_expires_or_date_that_cannot_be_read_is_ignored() {
+    for value in [
+        "",
+        "-1",
+        "+1",
+        "1 h",
+        "4294967296",
+        "Thu, 01 Dec 2033 16:00:00 GMT",
+    ] {
+        let request = read(message_with("Subject", &format!("Expires: {value}")));
+        assert_eq!(request.expires(), None, "{value}");
+    }
+    for value in [
+        "",
+        "now",
+        "Sat, 13 Nov 2010 23:29:00",
+        "Sat, 13 Nov 2010 23:29:00 EST",
+        "Sat, 31 Feb 2010 23:29:00 GMT",
+        "Sat, 13 Nov 2010 25:29:00 GMT",
+        "Sat, 13 Nov 1910 23:29:00 GMT",
+    ] {
+        let request = read(message_with("Subject", &format!("Date: {value}")));
+        assert_eq!(request.date(), None, "{value}");
+    }
 }
 
 #[test]
