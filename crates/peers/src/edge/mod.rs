@@ -1,9 +1,11 @@
-//! A fake Access Edge: a mutual-TLS client that sends SIP requests and matches the answers.
+//! A fake Access Edge: a client that sends SIP requests and matches the answers, over mutual TLS or as it comes out of a
+//! TLS terminator.
 //!
 //! Not here: retransmission, routing, trust. It says what it is told to say, raw octets too.
 
 mod answer;
 mod body;
+mod proxy;
 mod request;
 
 use std::collections::VecDeque;
@@ -14,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 pub use answer::SipAnswer;
 pub use body::{PUSH_JSON, Push};
+pub use proxy::ProxyHeader;
 pub use request::SipRequest;
 
 use crate::pki::Issued;
@@ -34,7 +36,7 @@ pub struct FakeEdge {
     pub request_uri: String,
     /// Whom they are from: `sip:kima@DOMAIN`.
     pub from: String,
-    writer: tokio::sync::Mutex<WriteHalf<TlsStream<TcpStream>>>,
+    writer: tokio::sync::Mutex<Box<dyn AsyncWrite + Send + Unpin>>,
     inbox: Arc<Inbox>,
     reader: JoinHandle<()>,
     local: SocketAddr,
@@ -67,17 +69,37 @@ impl FakeEdge {
         socket.set_nodelay(true)?;
         let local = socket.local_addr()?;
         let stream = TlsConnector::from(config).connect(name, socket).await?;
+        Ok(FakeEdge::over(stream, local, domain))
+    }
+
+    /// Connects as a TLS terminator on the relay's machine does for an Access Edge: without TLS, this header first.
+    pub async fn connect_behind(
+        address: SocketAddr,
+        header: &ProxyHeader,
+        domain: &str,
+    ) -> io::Result<FakeEdge> {
+        let mut socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let local = socket.local_addr()?;
+        socket.write_all(&header.encode()).await?;
+        Ok(FakeEdge::over(socket, local, domain))
+    }
+
+    fn over<S>(stream: S, local: SocketAddr, domain: &str) -> FakeEdge
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (read, write) = tokio::io::split(stream);
         let inbox = Arc::new(Inbox::default());
         let reader = tokio::spawn(read_answers(read, Arc::clone(&inbox)));
-        Ok(FakeEdge {
+        FakeEdge {
             request_uri: "sip:push@push.example.org".to_owned(),
             from: format!("sip:kima@{domain}"),
-            writer: tokio::sync::Mutex::new(write),
+            writer: tokio::sync::Mutex::new(Box::new(write)),
             inbox,
             reader,
             local,
-        })
+        }
     }
 
     /// Our end of the connection.
@@ -137,7 +159,7 @@ impl FakeEdge {
         writer.flush().await
     }
 
-    /// Sends TLS' close_notify and no more, and goes on reading.
+    /// Says that no more will come (with TLS: close_notify), and goes on reading.
     pub async fn half_close(&self) -> io::Result<()> {
         self.writer.lock().await.shutdown().await
     }
@@ -261,7 +283,7 @@ impl Inbox {
     }
 }
 
-async fn read_answers(mut stream: ReadHalf<TlsStream<TcpStream>>, inbox: Arc<Inbox>) {
+async fn read_answers(mut stream: impl AsyncRead + Unpin, inbox: Arc<Inbox>) {
     let mut buffer = BytesMut::with_capacity(16 * 1024);
     let end = loop {
         match stream.read_buf(&mut buffer).await {
