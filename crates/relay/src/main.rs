@@ -5,7 +5,7 @@ mod admin;
 mod apple;
 mod attempt;
 mod breaker;
-mod check;
+mod commands;
 mod config;
 mod delivery;
 mod dispatch;
@@ -61,13 +61,13 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => run::serve(&config),
-        Command::Check { config } => check::check(&config),
+        Command::Check { config } => commands::check(&config),
         Command::Metrics => {
-            check::say(format_args!("{}", metrics::markdown().trim_end()));
+            commands::say(format_args!("{}", metrics::markdown().trim_end()));
             ExitCode::SUCCESS
         }
         Command::Version => {
-            check::say(format_args!("pushrelay {}", env!("CARGO_PKG_VERSION")));
+            commands::say(format_args!("pushrelay {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
     }

@@ -17,20 +17,20 @@ use tracing::{error, info, warn};
 use crate::config::{self, Config};
 use crate::listener::{self, Gate};
 use crate::service::Service;
-use crate::{admin, dispatch, log};
+use crate::{admin, commands, dispatch, log};
 
 /// `pushrelay serve`: the exit code is 0 after a clean drain, 1 when work was left or nothing could start.
 pub(crate) fn serve(path: &Path) -> ExitCode {
     let loaded = config::load(path, SystemTime::now());
     let Some(config) = loaded.config else {
-        crate::check::report(path, &loaded.problems, &loaded.warnings);
+        commands::report(path, &loaded.problems, &loaded.warnings);
         return ExitCode::FAILURE;
     };
     // Dropped last: until then everything is written.
     let _log = match log::install(&config.log) {
         Ok(log) => log,
         Err(error) => {
-            crate::check::complain(format_args!("{error:#}"));
+            commands::complain(format_args!("{error:#}"));
             return ExitCode::FAILURE;
         }
     };

@@ -1,11 +1,10 @@
 //! `pushrelay check`: everything that can be known before a socket opens.
 
-use std::fmt;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use super::{complain, say};
 use crate::config::{self, Problem};
 
 /// Judges the file; the exit code is 0 where the daemon would start.
@@ -40,16 +39,4 @@ pub(crate) fn report(path: &Path, problems: &[Problem], warnings: &[Problem]) {
     for warning in warnings {
         complain(format_args!("{}: warning: {warning}", path.display()));
     }
-}
-
-/// A line on standard error.
-pub(crate) fn complain(line: fmt::Arguments<'_>) {
-    // When standard error is closed there is nobody left to tell.
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// A line on standard output.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // When standard output is closed nobody wants to read it.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
