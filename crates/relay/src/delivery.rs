@@ -243,6 +243,10 @@ impl Delivery {
         Some(Waiter {
             record: Record::new(&self.notification, target, origin)?,
             due,
+            said: self
+                .verdicts
+                .outcome(target)
+                .map(|outcome| outcome.cause.label()),
         })
     }
 

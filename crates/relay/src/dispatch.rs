@@ -170,6 +170,7 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
             Settlement::Defer {
                 until: when,
                 counts,
+                said: outcome.cause.label(),
             },
             None,
         ),

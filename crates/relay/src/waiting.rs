@@ -43,6 +43,8 @@ pub(crate) struct Waiter {
     pub(crate) record: Record,
     /// Not before.
     pub(crate) due: SystemTime,
+    /// What was said of it; `None` where nobody was asked yet, or nobody has answered.
+    pub(crate) said: Option<&'static str>,
 }
 
 impl Waiter {
@@ -175,8 +177,10 @@ impl Waiting {
         let now = SystemTime::now();
         match self.spool.discard(Selection::Id(id), now).await {
             Ok(changed) if !changed.list.is_empty() => {
-                self.metrics.service(provider).waiting.dec();
-                self.metrics.service(provider).end(ending);
+                // One that was buried meanwhile has been counted.
+                if changed.list.iter().all(|entry| entry.was == State::Waiting) {
+                    self.settled(provider, Some(ending));
+                }
                 if let Err(error) = self.spool.remember(vec![id], now).await {
                     warn!(%error, "an id that was settled is not remembered: a repetition would be pushed again");
                 }
@@ -245,6 +249,7 @@ fn entry(waiter: &Waiter, provider: Provider) -> Entry {
         due: waiter.due,
         expiry: origin.expiry.map(moment),
         collapse: collapse(&waiter.record),
+        said: waiter.said,
         bytes: record::encode(&waiter.record),
     }
 }

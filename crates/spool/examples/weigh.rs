@@ -174,6 +174,7 @@ async fn append(spool: Spool, number: u64) -> Result<(), Failure> {
         due: now + Duration::from_millis(number.wrapping_mul(7919) % 2000),
         expiry: None,
         collapse: None,
+        said: None,
         bytes: vec![number as u8; BYTES],
     };
     spool.append(vec![entry], now).await?;

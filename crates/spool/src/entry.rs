@@ -34,6 +34,8 @@ pub struct Entry {
     pub expiry: Option<SystemTime>,
     /// A newer entry of the same lane and key takes the place of an older one that is not leased.
     pub collapse: Option<Fingerprint>,
+    /// Why it has to wait, in a word for the operator.
+    pub said: Option<&'static str>,
     /// What waits.
     pub bytes: Vec<u8>,
 }
@@ -131,6 +133,8 @@ pub enum Settlement {
         until: SystemTime,
         /// Whether this counts as one of its own attempts.
         counts: bool,
+        /// Why, in a word for the operator.
+        said: &'static str,
     },
     /// It is given up and kept for the operator.
     Bury {
@@ -220,7 +224,9 @@ pub struct Summary {
     pub deferred: u32,
     /// Its length in bytes.
     pub size: u64,
-    /// Why it lies buried or parked.
+    /// Since when it lies buried or parked.
+    pub buried: Option<SystemTime>,
+    /// What was said of it last: why it waits, or why it lies buried or parked.
     pub reason: Option<Box<str>>,
 }
 
@@ -233,11 +239,29 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only on this account.
     pub owner: Option<Box<str>>,
+    /// Only what was appended before.
+    pub before: Option<SystemTime>,
+    /// Only what was appended at this moment or later.
+    pub since: Option<SystemTime>,
+    /// Only what has these bytes somewhere in its own. Reads every body, so one call looks at fewer entries.
+    pub bytes: Option<Box<[u8]>>,
 }
 
 /// Where a page ended, for the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(crate) i64);
+
+impl Cursor {
+    /// The place as a number, to be kept outside of the process; the beginning is 0.
+    pub fn number(self) -> u64 {
+        self.0.unsigned_abs()
+    }
+
+    /// The place with this number. One that was never given out is between two others, or the end.
+    pub fn from_number(number: u64) -> Cursor {
+        Cursor(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
 
 /// A page of a listing, in the order of appending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -260,10 +284,23 @@ pub enum Selection {
 /// What an operator's change did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// The entries, without those that are leased or were so already.
-    pub list: Vec<Uuid>,
+    /// The entries that were changed, as they were before.
+    pub list: Vec<Altered>,
+    /// How many were left alone because somebody works on them.
+    pub leased: u64,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
+}
+
+/// One entry that an operator has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Altered {
+    /// What it is known by.
+    pub id: Uuid,
+    /// Its queue.
+    pub lane: Lane,
+    /// Where it stood before.
+    pub was: State,
 }
 
 /// How much there is of something.

@@ -19,8 +19,8 @@ mod spool;
 mod sqlite;
 
 pub use entry::{
-    Appended, Changed, Count, Cursor, Entry, Filter, Fingerprint, Gone, Lane, Lease, Leases, Page,
-    Selection, Settled, Settlement, State, Stats, Summary,
+    Altered, Appended, Changed, Count, Cursor, Entry, Filter, Fingerprint, Gone, Lane, Lease,
+    Leases, Page, Selection, Settled, Settlement, State, Stats, Summary,
 };
 pub use error::{Bound, Damage, OpenError, SpoolError};
 pub use options::Options;

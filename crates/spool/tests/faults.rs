@@ -33,6 +33,7 @@ fn entry(number: u64) -> Entry {
         due: now(),
         expiry: None,
         collapse: None,
+        said: None,
         bytes: number.to_be_bytes().repeat(100),
     }
 }

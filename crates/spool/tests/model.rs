@@ -108,7 +108,7 @@ impl Model {
         let kept = self.entries.get_mut(&seq).unwrap();
         match settlement {
             Settlement::Bury { .. } => kept.state = State::Buried,
-            Settlement::Defer { until, counts } if !outdated => {
+            Settlement::Defer { until, counts, .. } if !outdated => {
                 kept.due = *until;
                 kept.deferred += 1;
                 kept.counted += u32::from(*counts);
@@ -172,6 +172,7 @@ impl Dice {
             due: now + Duration::from_secs(self.roll(40)),
             expiry: (self.roll(3) == 0).then(|| now + Duration::from_secs(self.roll(60))),
             collapse: (collapse < 6).then_some(Fingerprint([collapse; 16])),
+            said: None,
             bytes: (0..self.roll(300)).map(|byte| byte as u8).collect(),
         }
     }
@@ -182,6 +183,7 @@ impl Dice {
             2 => Settlement::Defer {
                 until: now + Duration::from_secs(self.roll(40)),
                 counts: self.roll(2) == 0,
+                said: "busy",
             },
             _ => Settlement::Bury {
                 reason: "r".to_owned(),

@@ -39,6 +39,7 @@ hold_to!(Spool:
     only_what_is_worthless_is_shed
     stats_say_what_lies_where
     a_listing_goes_page_by_page_in_order
+    a_listing_is_narrowed_by_age_and_by_what_is_inside
     devices_that_are_gone_are_remembered
     nothing_that_is_kept_shows_in_debug
 );
@@ -85,6 +86,7 @@ async fn everything_is_there_after_a_crash_and_after_a_close() {
     let defer = Settlement::Defer {
         until: at(50),
         counts: true,
+        said: "busy",
     };
     spool.settle(leases.remove(1), defer, at(1)).await.unwrap();
     let gone = Gone {

@@ -116,13 +116,17 @@ pub(crate) fn settle(
             remembered::remember(session, &[row.id], now)?;
             return Ok(Settled::Superseded);
         }
-        Settlement::Defer { until, counts } => {
+        Settlement::Defer {
+            until,
+            counts,
+            said,
+        } => {
             session.store.touch();
             let mut update = session.store.connection.prepare_cached(
-                "UPDATE entry SET due = ?2, deferred = deferred + 1, counted = counted + ?3
+                "UPDATE entry SET due = ?2, deferred = deferred + 1, counted = counted + ?3, reason = ?4
                  WHERE seq = ?1",
             )?;
-            update.execute((row.seq, millis(*until), counts))?;
+            update.execute((row.seq, millis(*until), counts, said))?;
         }
         Settlement::Bury { reason } => {
             let mut end = reason.len().min(Settlement::REASON_BYTES);
@@ -270,8 +274,8 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
     let seq = store.next_seq();
     let size = entry.bytes.len() as i64;
     let mut insert = store.connection.prepare_cached(
-        "INSERT INTO entry (seq, id, lane, owner, due, expiry, collapse, appended, size, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO entry (seq, id, lane, owner, due, expiry, collapse, appended, size, sum, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     insert.execute((
         seq,
@@ -284,6 +288,7 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
         millis(now),
         size,
         sum(entry.id, &entry.bytes),
+        entry.said,
     ))?;
     let mut insert = store
         .connection

@@ -9,7 +9,9 @@ use super::books::Hold;
 use super::entries::sum;
 use super::remembered;
 use super::store::{Fault, Row, Session, millis, moment, read_state};
-use crate::entry::{Changed, Cursor, Filter, Lane, Page, Selection, State, Stats, Summary};
+use crate::entry::{
+    Altered, Changed, Cursor, Filter, Lane, Page, Selection, State, Stats, Summary,
+};
 
 /// A page of entries in the order of appending.
 pub(crate) fn list(
@@ -146,6 +148,8 @@ pub(crate) fn check(session: &Session<'_>) -> Result<Vec<String>, Fault> {
 const PAGE: usize = 1000;
 /// How many entries one call looks at, matching or not: a few milliseconds, which appends have to wait.
 const SCAN: i64 = 5000;
+/// The same where the bodies are read too.
+const SEARCH: i64 = 500;
 
 const SUMMARY: &str =
     "seq, id, lane, state, owner, size, appended, due, expiry, counted, deferred, reason, buried";
@@ -171,10 +175,17 @@ fn scan(
         Some(_) => "state <> 0 AND state = 2 AND",
         None => "",
     };
+    let (found, looks) = match filter.bytes {
+        Some(_) => (
+            "instr((SELECT bytes FROM body WHERE body.seq = entry.seq), ?3) > 0",
+            SEARCH,
+        ),
+        None => ("?3 IS NULL", SCAN),
+    };
     let mut select = session.store.connection.prepare_cached(&format!(
-        "SELECT {SUMMARY} FROM entry WHERE {condition} seq > ?1 ORDER BY seq LIMIT ?2"
+        "SELECT {SUMMARY}, {found} FROM entry WHERE {condition} seq > ?1 ORDER BY seq LIMIT ?2"
     ))?;
-    let mut rows = select.query((after.0, SCAN))?;
+    let mut rows = select.query((after.0, looks, filter.bytes.as_deref()))?;
     let (mut looked_at, mut last) = (0, after.0);
     while let Some(row) = rows.next()? {
         looked_at += 1;
@@ -183,12 +194,20 @@ fn scan(
             && filter
                 .state
                 .is_none_or(|state| row.get(3) == Ok(state.number()))
-            && owner.is_none_or(|owner| row.get(4) == Ok(owner));
+            && owner.is_none_or(|owner| row.get(4) == Ok(owner))
+            && filter
+                .before
+                .is_none_or(|before| row.get(6).is_ok_and(|appended: i64| appended < millis(before)))
+            && filter
+                .since
+                .is_none_or(|since| row.get(6).is_ok_and(|appended: i64| appended >= millis(since)))
+            // None where the body is missing.
+            && row.get(13) == Ok(Some(true));
         if matches && !visit(last, row)? {
             return Ok(Some(Cursor(last)));
         }
     }
-    Ok((looked_at == SCAN).then_some(Cursor(last)))
+    Ok((looked_at == looks).then_some(Cursor(last)))
 }
 
 fn summary(
@@ -210,6 +229,7 @@ fn summary(
         counted: row.get(9)?,
         deferred: row.get(10)?,
         size: row.get::<_, i64>(5)?.unsigned_abs(),
+        buried: row.get::<_, Option<i64>>(12)?.map(moment),
         reason: row.get(11)?,
     })
 }
@@ -238,12 +258,20 @@ fn change(
             })?;
         }
     }
+    let selected = rows.len();
     rows.retain(|row| session.holds.of(row.seq, millis(now)) != Hold::Held);
+    let leased = (selected - rows.len()) as u64;
     for row in &rows {
         apply(session, row)?;
     }
+    let altered = |row: Row| Altered {
+        id: row.id,
+        lane: row.lane,
+        was: row.state,
+    };
     Ok(Changed {
-        list: rows.into_iter().map(|row| row.id).collect(),
+        list: rows.into_iter().map(altered).collect(),
+        leased,
         next,
     })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pushrelay_spool::{
-    Appended, Bound, Count, Cursor, Entry, Filter, Gone, Lane, Lease, Options, Selection, Settled,
-    Settlement, SpoolError, State,
+    Altered, Appended, Bound, Count, Cursor, Entry, Filter, Gone, Lane, Lease, Options, Selection,
+    Settled, Settlement, SpoolError, State,
 };
 use uuid::Uuid;
 
@@ -39,6 +39,15 @@ fn defer(seconds: u64, counts: bool) -> Settlement {
     Settlement::Defer {
         until: at(seconds),
         counts,
+        said: "busy",
+    }
+}
+
+fn altered(number: u64, was: State) -> Altered {
+    Altered {
+        id: id(number),
+        lane: A,
+        was,
     }
 }
 
@@ -249,6 +258,8 @@ pub(crate) async fn a_deferral_waits_and_is_counted<S: Verbs>() {
     let second = lease_one(&spool, 10).await;
     assert_eq!((second.counted, second.deferred), (0, 1));
     settle(&spool, second, defer(20, true)).await;
+    let (summary, _) = spool.show(id(1), at(11)).await.unwrap().unwrap();
+    assert_eq!(summary.reason.as_deref(), Some("busy"));
     let third = lease_one(&spool, 20).await;
     assert_eq!((third.counted, third.deferred), (1, 2));
     assert_eq!(third.bytes, entry(1).bytes);
@@ -264,17 +275,18 @@ pub(crate) async fn what_is_buried_is_kept_for_the_operator<S: Verbs>() {
     assert_eq!(count(&spool, A, State::Buried).await, 2);
     let (summary, _) = spool.show(id(1), at(1)).await.unwrap().unwrap();
     assert_eq!(summary.reason.as_deref(), Some("BadDeviceToken"));
+    assert_eq!(summary.buried, Some(at(1)));
 
     let changed = spool.retry(Selection::Id(id(1)), at(5)).await.unwrap();
-    assert_eq!(changed.list, [id(1)]);
+    assert_eq!(changed.list, [altered(1, State::Buried)]);
     let again = lease_one(&spool, 5).await;
     assert_eq!((again.id, again.counted, again.deferred), (id(1), 0, 0));
 
     let all = Selection::All(Filter::default(), Cursor::default());
     let changed = spool.discard(all, at(6)).await.unwrap();
     assert_eq!(
-        (changed.list, changed.next),
-        (vec![id(2)], None),
+        (changed.list, changed.leased, changed.next),
+        (vec![altered(2, State::Buried)], 1, None),
         "the leased one stays"
     );
     assert!(spool.show(id(2), at(6)).await.unwrap().is_none());
@@ -321,7 +333,7 @@ pub(crate) async fn a_discarded_lease_is_stale<S: Verbs>() {
     let lease = lease_one(&spool, 0).await;
     // It has lapsed, so the operator may take it away.
     let changed = spool.discard(Selection::Id(id(1)), at(100)).await.unwrap();
-    assert_eq!(changed.list, [id(1)]);
+    assert_eq!(changed.list, [altered(1, State::Waiting)]);
     assert_eq!(settle(&spool, lease, defer(1, true)).await, Settled::Stale);
     assert_eq!(count(&spool, A, State::Waiting).await, 0);
 }
@@ -552,7 +564,7 @@ pub(crate) async fn a_listing_goes_page_by_page_in_order<S: Verbs>() {
     let owner = Filter {
         owner: Some("rare".into()),
         state: Some(State::Waiting),
-        lane: None,
+        ..Filter::default()
     };
     assert_eq!(walk(owner, 9).await, expected(|number| number % 3000 == 0));
     let stranger = Filter {
@@ -579,6 +591,47 @@ pub(crate) async fn a_listing_goes_page_by_page_in_order<S: Verbs>() {
         .await
         .unwrap();
     assert_eq!(retried.list.len(), 5);
+}
+
+pub(crate) async fn a_listing_is_narrowed_by_age_and_by_what_is_inside<S: Verbs>() {
+    let (spool, _place) = open::<S>().await;
+    for number in 0..1200 {
+        let said = (number == 7).then_some("down");
+        let entries = vec![Entry {
+            said,
+            ..entry(number)
+        }];
+        spool.append(entries, at(number)).await.unwrap();
+    }
+    let walk = async |filter: Filter| {
+        let mut found = Vec::new();
+        let mut cursor = Some(Cursor::default());
+        while let Some(after) = cursor {
+            // As an operator does who writes the number down.
+            let after = Cursor::from_number(after.number());
+            let page = spool.list(filter.clone(), after, 1000, at(0)).await;
+            let page = page.unwrap();
+            found.extend(page.list);
+            cursor = page.next;
+        }
+        found
+    };
+    let young = Filter {
+        since: Some(at(7)),
+        before: Some(at(9)),
+        ..Filter::default()
+    };
+    let young = walk(young).await;
+    assert_eq!([young[0].id, young[1].id], [id(7), id(8)]);
+    assert_eq!(young.len(), 2);
+    assert_eq!(young[0].reason.as_deref(), Some("down"));
+    let inside = Filter {
+        bytes: Some((*b"of 1199").into()),
+        ..Filter::default()
+    };
+    let inside = walk(inside).await;
+    assert_eq!(inside.len(), 1);
+    assert_eq!(inside[0].id, id(1199));
 }
 
 pub(crate) async fn devices_that_are_gone_are_remembered<S: Verbs>() {

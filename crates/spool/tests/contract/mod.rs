@@ -103,6 +103,7 @@ pub(crate) fn entry(number: u64) -> Entry {
         due: at(0),
         expiry: None,
         collapse: None,
+        said: None,
         bytes: format!("bytes of {number}").into_bytes(),
     }
 }
