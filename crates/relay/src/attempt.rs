@@ -18,6 +18,7 @@ use tracing::{error, warn};
 use crate::breaker::{Passage, Report};
 use crate::gone::{Known, Tide, fingerprint};
 use crate::route::Route;
+use crate::rules::Rules;
 use crate::service::Service;
 
 /// The expiry of what is tried once and never kept: `apns-expiration: 0`.
@@ -27,13 +28,17 @@ pub(crate) const ONCE: Expiry = Expiry::from_unix_seconds(0);
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Begins an attempt; what needs no provider is decided at once.
-pub(crate) fn start(service: &Arc<Service>, push: Push) -> Result<Attempt, Outcome> {
-    begin(service, push)
+pub(crate) fn start(service: &Arc<Service>, rules: &Rules, push: Push) -> Result<Attempt, Outcome> {
+    begin(service, rules, push)
         .inspect_err(|(provider, outcome)| service.metrics.service(*provider).outcome(outcome))
         .map_err(|(_, outcome)| outcome)
 }
 
-fn begin(service: &Arc<Service>, push: Push) -> Result<Attempt, (Provider, Outcome)> {
+fn begin(
+    service: &Arc<Service>,
+    rules: &Rules,
+    push: Push,
+) -> Result<Attempt, (Provider, Outcome)> {
     let target = &push.notification.targets[push.target];
     let provider = target.device.service();
     let decided = |local: Local| (provider, local.outcome());
@@ -48,7 +53,7 @@ fn begin(service: &Arc<Service>, push: Push) -> Result<Attempt, (Provider, Outco
     }
     match &target.device {
         Device::Apple(_) => {
-            let apps = service.apple.as_ref().ok_or(decided(Local::PlatformOff))?;
+            let apps = rules.apple.as_ref().ok_or(decided(Local::PlatformOff))?;
             let app = apps
                 .find(target.app.as_deref(), target.environment)
                 .ok_or(decided(Local::UnknownApp))?
@@ -66,7 +71,7 @@ fn begin(service: &Arc<Service>, push: Push) -> Result<Attempt, (Provider, Outco
             }))
         }
         Device::WindowsPhone(_) => {
-            let phone = service
+            let phone = rules
                 .windows_phone
                 .clone()
                 .ok_or(decided(Local::PlatformOff))?;

@@ -21,7 +21,9 @@ use uuid::Uuid;
 
 use crate::attempt::{self, Attempt};
 use crate::metrics::Ending;
+use crate::partners::Partner;
 use crate::recent::Claim;
+use crate::rules::Rules;
 use crate::service::Service;
 use crate::verdicts::Verdicts;
 use crate::waiting::Waiter;
@@ -32,9 +34,11 @@ const UNDER_WAY: Duration = Duration::from_secs(15);
 /// A notification whose targets are being sent to. Made without waiting; [`settle`](Delivery::settle) waits.
 pub(crate) struct Delivery {
     service: Arc<Service>,
+    /// Those that it began under; a reload does not change them.
+    rules: Arc<Rules>,
     notification: Arc<Notification>,
     request: Request,
-    partner: usize,
+    partner: Arc<Partner>,
     expiry: Expiry,
     received: SystemTime,
     /// Those under way. There are 16 at most, so each is asked whenever one of them stirs.
@@ -55,8 +59,9 @@ impl Delivery {
     /// Begins an attempt for every target. What needs no provider is settled here.
     pub(crate) fn new(
         service: &Arc<Service>,
+        rules: &Arc<Rules>,
         request: &Request,
-        partner: usize,
+        partner: &Arc<Partner>,
         notification: Notification,
         expiry: Expiry,
         claim: Claim,
@@ -64,9 +69,10 @@ impl Delivery {
         let targets = notification.targets.len();
         let mut delivery = Box::new(Delivery {
             service: service.clone(),
+            rules: rules.clone(),
             notification: Arc::new(notification),
             request: request.clone(),
-            partner,
+            partner: partner.clone(),
             expiry,
             received: SystemTime::now(),
             attempts: Vec::with_capacity(targets),
@@ -74,7 +80,7 @@ impl Delivery {
             verdicts: Verdicts::new(targets),
             claim,
         });
-        let spool_first = service.spools_first();
+        let spool_first = service.spools_first(rules);
         for target in 0..targets {
             let metrics = service.metrics.service(delivery.provider(target));
             metrics.targets.inc();
@@ -83,7 +89,7 @@ impl Delivery {
                 delivery.unstarted.push(target);
                 continue;
             }
-            match attempt::start(service, delivery.push(target)) {
+            match attempt::start(service, rules, delivery.push(target)) {
                 Ok(attempt) => delivery.attempts.push(Tagged { target, attempt }),
                 Err(outcome) => delivery.heard(target, outcome),
             }
@@ -91,9 +97,10 @@ impl Delivery {
         delivery
     }
 
-    /// Waits for every verdict, at most `reply_within`; then what is not settled goes to the spool.
-    pub(crate) async fn settle(mut self: Box<Self>) -> (Verdicts, Claim) {
-        let within = self.service.reply_within;
+    /// Waits for every verdict, at most `reply_within`; then what is not settled goes to the spool. Gives the rules back, by which
+    /// it is answered.
+    pub(crate) async fn settle(mut self: Box<Self>) -> (Verdicts, Claim, Arc<Rules>) {
+        let within = self.rules.reply_within;
         let verdicts = poll_fn(|cx| self.poll_attempts(cx));
         // In time or not: what is open now is to be kept.
         let _ = tokio::time::timeout(within, verdicts).await;
@@ -101,7 +108,7 @@ impl Delivery {
             // Boxed, so that those that need no spool are not the larger for it.
             Box::pin(self.keep_the_rest()).await;
         }
-        (self.verdicts, self.claim)
+        (self.verdicts, self.claim, self.rules)
     }
 
     /// Ready when no attempt is under way.
@@ -231,12 +238,7 @@ impl Delivery {
         let origin = Origin {
             push_id: self.id(target),
             expiry: Some(self.expiry),
-            partner: self
-                .service
-                .partners
-                .get(self.partner)
-                .map(|partner| partner.name.clone())
-                .unwrap_or_default(),
+            partner: self.partner.name.clone(),
             call_id: String::from_utf8_lossy(self.request.call_id()).into(),
             received: self.received,
         };

@@ -140,7 +140,7 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
         notification: Arc::new(record.into_notification()),
         target: 0,
     };
-    let outcome = match attempt::start(&service, push) {
+    let outcome = match attempt::start(&service, &service.rules.load(), push) {
         Ok(attempt) => attempt.await,
         Err(outcome) => outcome,
     };

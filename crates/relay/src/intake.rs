@@ -16,7 +16,9 @@ use crate::attempt;
 use crate::delivery::Delivery;
 use crate::metrics::Refusal;
 use crate::recent::Before;
+use crate::rules::Rules;
 use crate::service::Service;
+use crate::session::Sender;
 use crate::verdicts::{self, Verdicts};
 
 /// What is to be done about a request.
@@ -54,14 +56,14 @@ impl fmt::Display for Words {
 
 impl Wait {
     /// Waits; gives the answer, and what the log says of it.
-    pub(crate) async fn answer(self, service: Arc<Service>) -> (Answer, Words) {
+    pub(crate) async fn answer(self) -> (Answer, Words) {
         match self {
             Wait::Verdicts(delivery) => {
-                let (verdicts, claim) = delivery.settle().await;
+                let (verdicts, claim, rules) = delivery.settle().await;
                 let answer = verdicts::answer(
                     &verdicts,
-                    service.accepted_status,
-                    service.addresses.first_host(),
+                    rules.accepted_status,
+                    rules.addresses.first_host(),
                 );
                 if answer.status() < 300 {
                     claim.keep(answer.status());
@@ -87,29 +89,40 @@ impl Wait {
     }
 }
 
-/// Judges `request`, which came from the partner at `partner`, or from a stranger.
+/// Judges `request`, which came from `sender`, or from a stranger.
 pub(crate) fn judge(
     service: &Arc<Service>,
+    rules: &Arc<Rules>,
     request: &Request,
-    partner: Option<usize>,
+    sender: Option<&Sender>,
     now: SystemTime,
 ) -> Intake {
-    match admit(service, request, partner) {
+    match admit(rules, request, sender) {
         Ok(None) => Intake::Answer(
-            Answer::options().field("Accept", service.decoders.accept()),
+            Answer::options().field("Accept", rules.decoders.accept()),
             None,
         ),
-        Ok(Some((partner, notification))) => {
+        Ok(Some((sender, notification))) => {
             let from_tag = request.from().tag().unwrap_or_default();
-            let identity =
-                service
-                    .recent
-                    .identity(partner, request.call_id(), request.cseq().0, from_tag);
+            let identity = service.recent.identity(
+                sender.account.number,
+                request.call_id(),
+                request.cseq().0,
+                from_tag,
+            );
             match service.recent.claim(identity, Instant::now()) {
                 Before::Never(claim) => {
-                    let expiry = expiry(service, &notification, now);
-                    let delivery =
-                        Delivery::new(service, request, partner, notification, expiry, claim);
+                    let expiry = expiry(rules, &notification, now);
+                    let partner = &sender.partner;
+                    let delivery = Delivery::new(
+                        service,
+                        rules,
+                        request,
+                        partner,
+                        notification,
+                        expiry,
+                        claim,
+                    );
                     Intake::Wait(Wait::Verdicts(delivery))
                 }
                 Before::Now(outcome) => Intake::Wait(Wait::Repetition(outcome)),
@@ -127,13 +140,12 @@ fn refused(status: u16, reason: impl Into<Cow<'static, str>>, refusal: Refusal) 
 }
 
 /// `Ok(None)` for an OPTIONS that is ours, `Ok(Some(_))` for a push.
-fn admit(
-    service: &Service,
+fn admit<'a>(
+    rules: &Rules,
     request: &Request,
-    partner: Option<usize>,
-) -> Result<Option<(usize, Notification)>, Refused> {
-    let known = partner.and_then(|index| Some((index, service.partners.get(index)?)));
-    let Some((index, partner)) = known else {
+    sender: Option<&'a Sender>,
+) -> Result<Option<(&'a Sender, Notification)>, Refused> {
+    let Some(sender) = sender else {
         let reason = "your certificate names no partner of this relay: ask its operator to add your Access Edge";
         return Err(refused(403, reason, Refusal::Stranger));
     };
@@ -148,7 +160,7 @@ fn admit(
         ));
     };
     if request.is_options() {
-        if service.addresses.has_host(uri.host()) {
+        if rules.addresses.has_host(uri.host()) {
             return Ok(None);
         }
         return Err(refused(
@@ -158,28 +170,28 @@ fn admit(
         ));
     }
     let from = request.from().sip_uri();
-    if !from.is_ok_and(|from| partner.speaks_for(from.host())) {
+    if !from.is_ok_and(|from| sender.partner.speaks_for(from.host())) {
         let reason = format!(
             "partner {} may not send for the domain of the From header",
-            partner.name
+            sender.partner.name
         );
         return Err(refused(403, reason, Refusal::ForeignFrom));
     }
-    if !service.addresses.contains(uri.user(), uri.host()) {
+    if !rules.addresses.contains(uri.user(), uri.host()) {
         return Err(refused(
             404,
             "the Request-URI is no push address of this relay",
             Refusal::ForeignUri,
         ));
     }
-    decode(service, request).map(|notification| Some((index, notification)))
+    decode(rules, request).map(|notification| Some((sender, notification)))
 }
 
-fn decode(service: &Service, request: &Request) -> Result<Notification, Refused> {
+fn decode(rules: &Rules, request: &Request) -> Result<Notification, Refused> {
     let content_type = request
         .content_type()
         .and_then(|value| std::str::from_utf8(value).ok());
-    service
+    rules
         .decoders
         .decode(Body {
             content_type,
@@ -189,7 +201,7 @@ fn decode(service: &Service, request: &Request) -> Result<Notification, Refused>
             let answer = Answer::new(error.status()).reason(error.to_string());
             match error {
                 BodyError::NotUnderstood(_) => (
-                    answer.field("Accept", service.decoders.accept()),
+                    answer.field("Accept", rules.decoders.accept()),
                     Refusal::NotUnderstood,
                 ),
                 BodyError::Malformed(_) | BodyError::TooLarge { .. } => {
@@ -200,14 +212,14 @@ fn decode(service: &Service, request: &Request) -> Result<Notification, Refused>
 }
 
 /// The sender's time to live from when it made the notification, ours where it names none, and never past our ceiling.
-fn expiry(service: &Service, notification: &Notification, now: SystemTime) -> Expiry {
+fn expiry(rules: &Rules, notification: &Notification, now: SystemTime) -> Expiry {
     if notification.ttl == Some(Duration::ZERO) {
         return attempt::ONCE;
     }
     let wanted = match notification.ttl {
         Some(ttl) => Expiry::after(notification.created.unwrap_or(now), ttl),
-        None if notification.event == Event::Test => Expiry::after(now, service.max_ttl),
-        None => Expiry::after(now, service.default_ttl),
+        None if notification.event == Event::Test => Expiry::after(now, rules.max_ttl),
+        None => Expiry::after(now, rules.default_ttl),
     };
-    wanted.min(Expiry::after(now, service.max_ttl))
+    wanted.min(Expiry::after(now, rules.max_ttl))
 }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -15,9 +14,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use crate::metrics::ConnectionResult;
-use crate::partners::Identified;
+use crate::partners::Presented;
 use crate::service::Service;
-use crate::session::{self, Peer};
+use crate::session::{self, Peer, Sender};
 
 /// After an accept that failed (no file descriptors, mostly): how long to leave it alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,29 +24,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The caps that all listeners share.
 pub(crate) struct Gate {
     service: Arc<Service>,
-    tls: TlsAcceptor,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    partners: Vec<Arc<Semaphore>>,
     draining: watch::Receiver<bool>,
 }
 
 impl Gate {
     /// The gate of `service`; it closes when `draining` turns true.
-    pub(crate) fn new(
-        service: Arc<Service>,
-        tls: Arc<ServerConfig>,
-        draining: watch::Receiver<bool>,
-    ) -> Gate {
+    pub(crate) fn new(service: Arc<Service>, draining: watch::Receiver<bool>) -> Gate {
         let limits = &service.limits;
-        let partner = |_| Arc::new(Semaphore::new(limits.connections_per_partner));
         Gate {
-            tls: TlsAcceptor::from(tls),
             connections: Arc::new(Semaphore::new(limits.connections)),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             strangers: Arc::new(Semaphore::new(limits.stranger_connections)),
-            partners: service.partners.iter().map(partner).collect(),
             service,
             draining,
         }
@@ -119,11 +109,9 @@ async fn serve(gate: Arc<Gate>, stream: TcpStream, address: SocketAddr, permits:
     let metrics = &gate.service.metrics;
     // Answers are small and somebody waits for them; if the socket refuses the option it still works.
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(
-        gate.service.limits.handshake_timeout,
-        gate.tls.accept(stream),
-    )
-    .await;
+    let tls = TlsAcceptor::from(gate.service.rules.load().tls.clone());
+    let handshake =
+        tokio::time::timeout(gate.service.limits.handshake_timeout, tls.accept(stream)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -137,7 +125,7 @@ async fn serve(gate: Arc<Gate>, stream: TcpStream, address: SocketAddr, permits:
             return;
         }
     };
-    let Some((partner, permit)) = gate.admit(&stream, address) else {
+    let Some((presented, permit)) = gate.admit(&stream, address) else {
         return;
     };
     drop(permits.handshake);
@@ -147,7 +135,7 @@ async fn serve(gate: Arc<Gate>, stream: TcpStream, address: SocketAddr, permits:
     session::run(
         gate.service.clone(),
         stream,
-        Peer { address, partner },
+        Peer { address, presented },
         seed,
         gate.draining.clone(),
     )
@@ -162,32 +150,25 @@ impl Gate {
         &self,
         stream: &TlsStream<TcpStream>,
         address: SocketAddr,
-    ) -> Option<(Option<usize>, OwnedSemaphorePermit)> {
-        let leaf = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(<[_]>::first);
-        let identified = leaf.map(|leaf| self.service.partners.identify(leaf));
-        let (partner, semaphore, result) = match &identified {
-            Some(Identified::Partner { index, edge }) => {
-                debug!(peer = %address, edge = %edge, "a partner has connected");
-                (
-                    Some(*index),
-                    self.partners.get(*index)?,
-                    ConnectionResult::Partner,
-                )
+    ) -> Option<(Presented, OwnedSemaphorePermit)> {
+        let chain = stream.get_ref().1.peer_certificates();
+        let presented = Presented::of_certificate(chain?.first()?);
+        let sender = Sender::identify(&self.service, &self.service.rules.load(), &presented);
+        let (semaphore, result) = match &sender {
+            Some(Sender { partner, account }) => {
+                debug!(peer = %address, partner = &*partner.name, "a partner has connected");
+                (&account.connections, ConnectionResult::Partner)
             }
-            Some(Identified::Stranger { names }) => {
+            None => {
+                let names = presented.shown();
                 warn!(peer = %address, ?names, "the certificate names no partner; its requests get 403");
-                (None, &self.strangers, ConnectionResult::Stranger)
+                (&self.strangers, ConnectionResult::Stranger)
             }
-            None => return None,
         };
         match semaphore.clone().try_acquire_owned() {
             Ok(permit) => {
                 self.service.metrics.connection(result);
-                Some((partner, permit))
+                Some((presented, permit))
             }
             Err(_) => {
                 self.service.metrics.connection(ConnectionResult::OverLimit);

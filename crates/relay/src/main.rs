@@ -1,5 +1,6 @@
 //! The push relay: accepts federated push MESSAGEs over SIP and TLS and fans them out to Apple and to Windows Phone.
 
+mod accounts;
 mod address;
 mod admin;
 mod apple;
@@ -18,6 +19,7 @@ mod page;
 mod partners;
 mod recent;
 mod route;
+mod rules;
 mod run;
 mod service;
 mod session;

@@ -335,7 +335,10 @@ pub(crate) struct Metrics {
     pub(crate) requests_options: IntCounter,
     pub(crate) requests_other: IntCounter,
     pub(crate) retransmissions: IntCounter,
-    messages_received: Vec<IntCounter>,
+    /// By partner: an account counts for each.
+    pub(crate) messages_received: IntCounterVec,
+    /// Those of peers that are no partner.
+    pub(crate) messages_of_strangers: IntCounter,
     messages_answered: [IntCounter; 17],
     pub(crate) messages_in_flight: IntGauge,
     pub(crate) message_seconds: Histogram,
@@ -357,8 +360,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers every family and every series; `partners` are the configured names.
-    pub(crate) fn new<'a>(partners: impl Iterator<Item = &'a str>) -> Metrics {
+    /// Registers every family, and every series but those that the configuration names.
+    pub(crate) fn new() -> Metrics {
         let registry = Registry::new();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         register(&registry, process);
@@ -376,8 +379,6 @@ impl Metrics {
         let trouble = SPOOL_TROUBLE.int_gauges(&registry);
         let refused = SPOOL_REFUSALS.counters(&registry);
         let (kinds, kinds_again) = (spool_kinds(), spool_kinds());
-        let mut messages_received = vec![received.with_label_values(&["-"])];
-        messages_received.extend(partners.map(|name| received.with_label_values(&[name])));
         Metrics {
             ready: READY.int_gauges(&registry).with_label_values::<&str>(&[]),
             connections: CONNECTIONS
@@ -391,7 +392,8 @@ impl Metrics {
             retransmissions: RETRANSMISSIONS
                 .counters(&registry)
                 .with_label_values::<&str>(&[]),
-            messages_received,
+            messages_of_strangers: received.with_label_values(&["-"]),
+            messages_received: received,
             messages_answered: STATUSES
                 .map(|status| answered.with_label_values(&[&status.to_string()])),
             messages_in_flight: MESSAGES_IN_FLIGHT
@@ -432,15 +434,6 @@ impl Metrics {
         self.connection_results[result as usize].inc();
     }
 
-    /// Counts a MESSAGE that was read; `partner` is its index in the configuration.
-    pub(crate) fn message_received(&self, partner: Option<usize>) {
-        let index = partner.map_or(0, |index| index + 1);
-        if let Some(counter) = self.messages_received.get(index) {
-            counter.inc();
-        }
-        self.messages_in_flight.inc();
-    }
-
     /// Counts a MESSAGE's answer.
     pub(crate) fn message_answered(&self, status: u16) {
         self.messages_in_flight.dec();
@@ -454,7 +447,12 @@ impl Metrics {
 
     /// How many MESSAGEs were read, over all partners.
     pub(crate) fn messages_received(&self) -> u64 {
-        self.messages_received.iter().map(IntCounter::get).sum()
+        let families = self.messages_received.collect();
+        let series = families.iter().flat_map(MetricFamily::get_metric);
+        // A counter that is counted in ones stays exact up to 2^53.
+        series
+            .map(|series| series.get_counter().get_value() as u64)
+            .sum()
     }
 
     /// How many MESSAGEs were answered with each status, those with none left out.
@@ -503,7 +501,8 @@ impl Metrics {
         &self,
         service: &crate::service::Service,
     ) -> Result<String, prometheus::Error> {
-        for app in service.apple_apps() {
+        let rules = service.rules.load_full();
+        for app in rules.apple_apps() {
             let stats = app.client.stats();
             let name = app.id.as_ref();
             set(&self.apns_connections, &[name], stats.connections);
@@ -514,7 +513,7 @@ impl Metrics {
             }
         }
         let now = Instant::now();
-        for (provider, app, route) in service.routes() {
+        for (provider, app, route) in rules.routes() {
             set(
                 &self.breaker_open,
                 &[provider.label(), app],

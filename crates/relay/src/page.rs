@@ -30,6 +30,7 @@ pub(crate) fn render(service: &Service) -> String {
 
 fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
     let metrics = &service.metrics;
+    let rules = service.rules.load();
     let (class, word) = if metrics.ready.get() == 1 {
         ("ok", "ready")
     } else {
@@ -61,8 +62,8 @@ fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
     for provider in Provider::ALL {
         let counts = metrics.service(provider);
         let on = match provider {
-            Provider::Apns => service.apple.is_some(),
-            Provider::Mpns => service.windows_phone.is_some(),
+            Provider::Apns => rules.apple.is_some(),
+            Provider::Mpns => rules.windows_phone.is_some(),
         };
         let [accepted, gone, refused, expired, unsettled] = [
             Ending::Accepted,
@@ -84,7 +85,7 @@ fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
     }
 
     page.push_str("</table><h2>Apps at Apple</h2><table><tr><th>app</th><th>connections</th><th>streams in flight</th><th>streams allowed</th></tr>\n");
-    for app in service.apple_apps() {
+    for app in rules.apple_apps() {
         let stats = app.client.stats();
         writeln!(
             page,
@@ -97,7 +98,7 @@ fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
     }
 
     page.push_str("</table><h2>Partners</h2><table><tr><th>partner</th><th>edges</th><th>SIP domains</th></tr>\n");
-    for partner in service.partners.iter() {
+    for partner in rules.partners.iter() {
         writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",

@@ -3,6 +3,7 @@
 //! Not here: whether a certificate's chain is good (`tls`), and what a request says of itself, except its From domain.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
@@ -58,7 +59,7 @@ impl Partner {
 /// All partners, by their edges' names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Partners {
-    list: Vec<Partner>,
+    list: Vec<Arc<Partner>>,
     by_edge: HashMap<DomainName, usize>,
 }
 
@@ -76,60 +77,55 @@ impl Partners {
                 }
             }
         }
-        Ok(Partners { list, by_edge })
+        Ok(Partners {
+            list: list.into_iter().map(Arc::new).collect(),
+            by_edge,
+        })
     }
 
     /// All, in the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Partner> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Partner>> {
         self.list.iter()
     }
 
-    /// The partner at `index`.
-    pub(crate) fn get(&self, index: usize) -> Option<&Partner> {
-        self.list.get(index)
+    /// Whose names these are.
+    pub(crate) fn identify(&self, presented: &Presented) -> Option<&Arc<Partner>> {
+        let mut names = presented.names.iter();
+        let index = names.find_map(|name| self.by_edge.get(&DomainName::parse(name)?))?;
+        self.list.get(*index)
+    }
+}
+
+/// What a peer has shown of itself. Kept as long as its connection, because a reload asks again whose it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presented {
+    names: Box<[Box<str>]>,
+}
+
+/// Public authorities put 250 names into a certificate at most; what comes after the first 256 is not looked at.
+const NAMES: usize = 256;
+
+impl Presented {
+    /// The dNSNames of a certificate's subjectAltName. No wildcards, and no common name (RFC 5922 7.1, 7.2; Lync's own edges
+    /// always carry their name in the subjectAltName).
+    pub(crate) fn of_certificate(certificate: &CertificateDer<'_>) -> Presented {
+        let Ok(certificate) = EndEntityCert::try_from(certificate) else {
+            return Presented::default();
+        };
+        let names = certificate.valid_dns_names().map(Box::from);
+        Presented {
+            names: names.take(NAMES).collect(),
+        }
     }
 
-    /// Whose certificate this is: its subjectAltName dNSNames are compared with the edges' names. No wildcards, and no
-    /// common name (RFC 5922 7.1, 7.2; Lync's own edges always carry their name in the subjectAltName).
-    pub(crate) fn identify(&self, certificate: &CertificateDer<'_>) -> Identified {
-        let Ok(certificate) = EndEntityCert::try_from(certificate) else {
-            return Identified::Stranger { names: Vec::new() };
-        };
-        let mut names = Vec::new();
-        for name in certificate.valid_dns_names() {
-            if let Some(index) = DomainName::parse(name).and_then(|name| self.by_edge.get(&name)) {
-                return Identified::Partner {
-                    index: *index,
-                    edge: name.to_ascii_lowercase().into_boxed_str(),
-                };
-            }
-            if names.len() < NAMES_SHOWN {
-                names.push(name.to_owned());
-            }
-        }
-        Identified::Stranger { names }
+    /// The first few names, for the log.
+    pub(crate) fn shown(&self) -> &[Box<str>] {
+        &self.names[..self.names.len().min(NAMES_SHOWN)]
     }
 }
 
 /// How many of a stranger's names the log shows.
 const NAMES_SHOWN: usize = 8;
-
-/// What a certificate's names say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Identified {
-    /// A configured edge.
-    Partner {
-        /// The partner's place in the file.
-        index: usize,
-        /// The name that matched.
-        edge: Box<str>,
-    },
-    /// Nobody that is configured.
-    Stranger {
-        /// What it calls itself.
-        names: Vec<String>,
-    },
-}
 
 #[cfg(test)]
 mod tests {

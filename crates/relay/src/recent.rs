@@ -19,7 +19,7 @@ const SHARD_ENTRIES: usize = 8192;
 
 const SHARDS: usize = 16;
 
-/// What makes a MESSAGE the same: a keyed hash of its partner, Call-ID, CSeq and From tag.
+/// What makes a MESSAGE the same: a keyed hash of its partner's number, Call-ID, CSeq and From tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity(u128);
 

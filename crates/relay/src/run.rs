@@ -62,15 +62,10 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let (listen, admin_address, tls, grace) = (
-        config.listen.clone(),
-        config.admin,
-        config.tls.clone(),
-        config.drain_grace,
-    );
+    let (listen, admin_address, grace) = (config.listen.clone(), config.admin, config.drain_grace);
     let service = Arc::new(Service::assemble(config).await?);
     let (drain, draining) = watch::channel(false);
-    let gate = Arc::new(Gate::new(service.clone(), tls, draining.clone()));
+    let gate = Arc::new(Gate::new(service.clone(), draining.clone()));
 
     let mut listeners = JoinSet::new();
     for address in listen {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::Guard;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -21,19 +22,44 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
+use crate::accounts::Account;
 use crate::intake::{self, Intake, Wait};
 use crate::listener;
 use crate::log::printable;
 use crate::metrics::Refusal;
+use crate::partners::{Partner, Presented};
+use crate::rules::Rules;
 use crate::service::Service;
 
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
+/// Who is at the other end, as long as the connection lives.
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Where it connects from.
     pub(crate) address: SocketAddr,
-    /// The partner's place in the configuration; `None` for a stranger.
-    pub(crate) partner: Option<usize>,
+    /// What it has shown of itself.
+    pub(crate) presented: Presented,
+}
+
+/// The partner that a peer is by the rules of the moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    /// As the rules have it.
+    pub(crate) partner: Arc<Partner>,
+    /// What is known of it beyond these rules.
+    pub(crate) account: Arc<Account>,
+}
+
+impl Sender {
+    /// Whose these names are; `None` for a stranger.
+    pub(crate) fn identify(
+        service: &Service,
+        rules: &Rules,
+        presented: &Presented,
+    ) -> Option<Sender> {
+        let partner = rules.partners.identify(presented)?.clone();
+        let account = service.accounts.of(&partner.name);
+        Some(Sender { partner, account })
+    }
 }
 
 /// A stranger is told why it is refused, this many times; then the connection closes.
@@ -70,9 +96,12 @@ pub(crate) async fn run<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let rules = service.rules.load_full();
     let mut session = Session {
         connection: Connection::new(service.sip_limits(), peer.address, seed),
         service: service.clone(),
+        sender: Sender::identify(&service, &rules, &peer.presented),
+        rules,
         peer,
         outbox: Outbox::default(),
         closing: false,
@@ -89,8 +118,7 @@ pub(crate) async fn run<S>(
     loop {
         while let Some((request, wait)) = session.next_wait() {
             let since = Instant::now();
-            let service = service.clone();
-            deliveries.push(async move { (request, since, wait.answer(service).await) });
+            deliveries.push(async move { (request, since, wait.answer().await) });
         }
         if session.closing && deliveries.is_empty() && session.outbox.is_empty() {
             break;
@@ -136,7 +164,7 @@ pub(crate) async fn run<S>(
             }
             Event::Tick => session.tick(deliveries.is_empty()),
             Event::Failed(error) => {
-                debug!(peer = %peer.address, %error, "connection failed");
+                debug!(peer = %session.peer.address, %error, "connection failed");
                 session.abandon();
             }
         }
@@ -165,6 +193,10 @@ struct Session {
     service: Arc<Service>,
     connection: Connection,
     peer: Peer,
+    /// The rules of the last request, or of the last tick.
+    rules: Arc<Rules>,
+    /// Who the peer is by these rules; `None` for a stranger.
+    sender: Option<Sender>,
     outbox: Outbox,
     /// No more is read; the connection ends when all is answered.
     closing: bool,
@@ -193,11 +225,13 @@ impl Session {
                     self.closing = true;
                 }
                 Output::Request(request) => {
+                    self.heed_reload();
                     self.count_request(&request);
                     match intake::judge(
                         &self.service,
+                        &self.rules,
                         &request,
-                        self.peer.partner,
+                        self.sender.as_ref(),
                         SystemTime::now(),
                     ) {
                         Intake::Wait(wait) => return Some((request, wait)),
@@ -211,12 +245,27 @@ impl Session {
         None
     }
 
+    /// Takes up the rules of the moment; when they have changed, the peer may be somebody else by them, or nobody.
+    fn heed_reload(&mut self) {
+        let rules = self.service.rules.load();
+        if !Arc::ptr_eq(&rules, &self.rules) {
+            self.sender = Sender::identify(&self.service, &rules, &self.peer.presented);
+            self.rules = Guard::into_inner(rules);
+        }
+    }
+
     fn count_request(&mut self, request: &Request) {
         self.requests += 1;
         let metrics = &self.service.metrics;
         if request.is_message() {
             metrics.requests_message.inc();
-            metrics.message_received(self.peer.partner);
+            metrics.messages_in_flight.inc();
+            let sender = self.sender.as_ref();
+            sender
+                .map_or(&metrics.messages_of_strangers, |sender| {
+                    &sender.account.received
+                })
+                .inc();
         } else if request.is_options() {
             metrics.requests_options.inc();
         } else {
@@ -234,7 +283,7 @@ impl Session {
             answer,
             &refusal.map_or("", Refusal::label),
         );
-        if self.peer.partner.is_none() && self.requests >= STRANGER_REQUESTS {
+        if self.sender.is_none() && self.requests >= STRANGER_REQUESTS {
             self.closing = true;
         }
     }
@@ -269,15 +318,16 @@ impl Session {
     }
 
     fn partner_name(&self) -> &str {
-        self.peer
-            .partner
-            .and_then(|index| self.service.partners.get(index))
-            .map_or("-", |partner| &*partner.name)
+        self.sender
+            .as_ref()
+            .map_or("-", |sender| &*sender.partner.name)
     }
 
     fn tick(&mut self, idle: bool) {
         let now = Instant::now();
         self.connection.handle_timeout(now);
+        // An idle connection must not keep old rules, and the clients in them, alive.
+        self.heed_reload();
         self.count_retransmissions();
         let limits = &self.service.limits;
         if self

@@ -222,7 +222,7 @@ pub(crate) enum LogFormat {
 }
 
 /// `[limits]`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,

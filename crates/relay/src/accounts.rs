@@ -1,0 +1,51 @@
+//! What the process knows of its partners, by their names: it outlives every reload of the rules.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{IntCounter, IntCounterVec};
+use tokio::sync::Semaphore;
+
+/// One partner's account.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// A number that no other account of this process has.
+    pub(crate) number: usize,
+    /// Its MESSAGEs.
+    pub(crate) received: IntCounter,
+    /// A permit for each connection that it may have.
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+/// All accounts. One whose partner was removed is kept, so that counters never fall; there are no more than the operator has had names.
+pub(crate) struct Accounts {
+    received: IntCounterVec,
+    connections: usize,
+    by_name: Mutex<HashMap<Box<str>, Arc<Account>>>,
+}
+
+impl Accounts {
+    /// None yet; each will count in `received` and may have this many connections.
+    pub(crate) fn new(received: IntCounterVec, connections: usize) -> Accounts {
+        Accounts {
+            received,
+            connections,
+            by_name: Mutex::default(),
+        }
+    }
+
+    /// The account of the partner of this name, opened when there is none.
+    pub(crate) fn of(&self, name: &str) -> Arc<Account> {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = by_name.get(name) {
+            return account.clone();
+        }
+        let account = Arc::new(Account {
+            number: by_name.len(),
+            received: self.received.with_label_values(&[name]),
+            connections: Arc::new(Semaphore::new(self.connections)),
+        });
+        by_name.insert(name.into(), account.clone());
+        account
+    }
+}

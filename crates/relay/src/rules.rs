@@ -1,0 +1,92 @@
+//! What requests are judged by and where their pushes go: one immutable value, replaced whole by a reload.
+//!
+//! Loaded once for each request. Not here: what lives as long as the process (`service`), what is known of a partner (`accounts`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushrelay_providers::mpns::MpnsClient;
+use pushrelay_push::Service as Provider;
+use pushrelay_push::body::Decoders;
+use rustls::ServerConfig;
+
+use crate::address::Addresses;
+use crate::apple::{AppleApp, AppleApps};
+use crate::config::{Config, ConfiguredCertificate};
+use crate::partners::Partners;
+use crate::route::Route;
+
+/// The rules of the moment.
+pub(crate) struct Rules {
+    /// What a new connection's handshake goes by.
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) partners: Partners,
+    pub(crate) addresses: Addresses,
+    pub(crate) accepted_status: u16,
+    pub(crate) decoders: Decoders,
+    pub(crate) reply_within: Duration,
+    pub(crate) default_ttl: Duration,
+    pub(crate) max_ttl: Duration,
+    /// `None` while the platform is switched off.
+    pub(crate) apple: Option<AppleApps>,
+    /// `None` while the platform is switched off.
+    pub(crate) windows_phone: Option<Arc<WindowsPhone>>,
+    /// Every certificate that ends one day.
+    pub(crate) certificates: Vec<ConfiguredCertificate>,
+}
+
+/// The Windows Phone service and the way to it.
+pub(crate) struct WindowsPhone {
+    /// Its client.
+    pub(crate) client: MpnsClient,
+    /// The way.
+    pub(crate) route: Route,
+}
+
+impl Rules {
+    /// Makes rules of a resolved configuration. Needs a tokio runtime; opens no connection yet.
+    pub(crate) fn new(config: Config) -> anyhow::Result<Rules> {
+        let apple = match config.apple {
+            Some(apps) => Some(AppleApps::new(apps)?),
+            None => None,
+        };
+        let windows_phone = match config.windows_phone {
+            Some(options) => Some(Arc::new(WindowsPhone {
+                client: MpnsClient::new(options)?,
+                route: Route::default(),
+            })),
+            None => None,
+        };
+        Ok(Rules {
+            tls: config.tls,
+            partners: config.partners,
+            addresses: config.addresses,
+            accepted_status: config.accepted_status,
+            decoders: Decoders::new(config.channels),
+            reply_within: config.reply_within,
+            default_ttl: config.default_ttl,
+            max_ttl: config.max_ttl,
+            apple,
+            windows_phone,
+            certificates: config.certificates,
+        })
+    }
+
+    /// Every way to a provider, with its app; Windows Phone has none.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (Provider, &str, &Route)> {
+        let apple = self
+            .apple_apps()
+            .iter()
+            .map(|app| (Provider::Apns, &*app.id, &app.route));
+        apple.chain(
+            self.windows_phone
+                .iter()
+                .map(|phone| (Provider::Mpns, "", &phone.route)),
+        )
+    }
+
+    /// All of Apple's apps, none while the platform is switched off.
+    pub(crate) fn apple_apps(&self) -> &[Arc<AppleApp>] {
+        self.apple.as_ref().map_or(&[], AppleApps::list)
+    }
+}
