@@ -99,7 +99,7 @@ pub(crate) fn judge(
 ) -> Intake {
     match admit(rules, request, sender) {
         Ok(None) => Intake::Answer(
-            Answer::options().field("Accept", rules.decoders.accept()),
+            Answer::options().field("Accept", rules.decoders.accept().to_owned()),
             None,
         ),
         Ok(Some((sender, notification))) => {
@@ -201,7 +201,7 @@ fn decode(rules: &Rules, request: &Request) -> Result<Notification, Refused> {
             let answer = Answer::new(error.status()).reason(error.to_string());
             match error {
                 BodyError::NotUnderstood(_) => (
-                    answer.field("Accept", rules.decoders.accept()),
+                    answer.field("Accept", rules.decoders.accept().to_owned()),
                     Refusal::NotUnderstood,
                 ),
                 BodyError::Malformed(_) | BodyError::TooLarge { .. } => {

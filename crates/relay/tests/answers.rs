@@ -369,7 +369,7 @@ async fn options_is_200_and_other_methods_are_405_with_allow() {
         assert_eq!(answer.status, 200, "{uri}");
         assert_eq!(
             answer.header("Accept"),
-            Some("application/vnd.pushrelay+json")
+            Some("application/vnd.pushrelay+json, application/vnd.pushrelay+xml")
         );
         for field in ["Allow", "Accept", "Supported"] {
             assert!(answer.header(field).is_some(), "{field} of {answer:?}");

@@ -27,432 +27,59 @@
 //! Every member but the required ones may be absent or null. Unknown members are ignored, at any depth. A known
 //! member that appears twice in one object is refused, because two readers would disagree on which one counts; inside
 //! `data` the last one counts. The parameter `v` of the media type may be absent, then the member decides alone.
-//! UTF-8, at most 16 KiB, at most 128 levels deep. Control characters are refused in what becomes a header, a URI or a key.
+//! At most 16 KiB, at most 128 levels deep. Control characters are refused in what becomes a header, a URI or a key.
 
-use std::time::Duration;
-
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::error::Category;
 
 use super::BodyError;
-use super::media_type::MediaType;
-use super::member::{Integer, List, Map, Member, Object, Text};
-use super::place::{
-    Place, ROOT, broken, expected, integer, length, malformed, moment, not_understood, optional,
-    plain, required, text, uuid,
-};
-use crate::channel::{ChannelPolicy, ChannelUri};
-use crate::device::{Device, DeviceToken, Environment};
-use crate::event::Event;
-use crate::notification::{
-    Alert, Delay, MpnsKind, Notification, Sender, Target, Tile, WindowsPhone,
-};
+use super::damage::{self, Damage};
+use super::document::Document;
+use super::model::{self, Nulls};
+use super::place::malformed;
+use crate::channel::ChannelPolicy;
+use crate::notification::Notification;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.pushrelay+json";
+/// What its errors begin with.
+pub(super) const NAME: &str = "pushrelay+json";
 
 /// Reads `application/vnd.pushrelay+json; v=1`.
-#[derive(Clone, Debug)]
-pub(super) struct JsonDecoder {
-    channels: ChannelPolicy,
-}
-
-impl JsonDecoder {
-    pub(super) fn new(channels: ChannelPolicy) -> JsonDecoder {
-        JsonDecoder { channels }
-    }
-
-    pub(super) fn decode(
-        &self,
-        media_type: &MediaType<'_>,
-        bytes: &[u8],
-    ) -> Result<Notification, BodyError> {
-        match media_type.parameter("v").as_deref() {
-            None | Some("1") => {}
-            Some(_) => return Err(not_understood("v=1 in Content-Type", "another version")),
-        }
-        match media_type.parameter("charset").as_deref() {
-            None => {}
-            Some(charset) if charset.eq_ignore_ascii_case("utf-8") => {}
-            Some(_) => return Err(not_understood("charset=utf-8", "another charset")),
-        }
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            malformed(format_args!(
-                "byte {}: expected UTF-8, got something else",
-                error.valid_up_to()
-            ))
-        })?;
-        let root: Member<Object<Root<'_>>> =
-            serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
-        let Object(root) = required(ROOT, root)?;
-        root.notification(&self.channels)
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Root<'a> {
-    v: Member<Integer>,
-    id: Member<Text<'a>>,
-    created: Member<Text<'a>>,
-    ttl: Member<Integer>,
-    event: Member<Text<'a>>,
-    targets: Member<List<Object<TargetMembers<'a>>, TARGETS>>,
-    from: Member<Object<FromMembers<'a>>>,
-    alert: Member<Object<AlertMembers<'a>>>,
-    badge: Member<Integer>,
-    sound: Member<Text<'a>>,
-    thread: Member<Text<'a>>,
-    collapse: Member<Text<'a>>,
-    mpns: Member<Object<MpnsMembers<'a>>>,
-    data: Member<Map>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct TargetMembers<'a> {
-    service: Member<Text<'a>>,
-    token: Member<Text<'a>>,
-    uri: Member<Text<'a>>,
-    app: Member<Text<'a>>,
-    env: Member<Text<'a>>,
-    registered: Member<Text<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct FromMembers<'a> {
-    uri: Member<Text<'a>>,
-    name: Member<Text<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct AlertMembers<'a> {
-    title: Member<Text<'a>>,
-    subtitle: Member<Text<'a>>,
-    body: Member<Text<'a>>,
-    loc_key: Member<Text<'a>>,
-    loc_args: Member<List<Text<'a>, LOC_ARGS>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct MpnsMembers<'a> {
-    kind: Member<Text<'a>>,
-    param: Member<Text<'a>>,
-    delay: Member<Text<'a>>,
-    tile: Member<Object<TileMembers<'a>>>,
-    raw: Member<Text<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct TileMembers<'a> {
-    id: Member<Text<'a>>,
-    background: Member<Text<'a>>,
-    count: Member<Integer>,
-    title: Member<Text<'a>>,
-    back_background: Member<Text<'a>>,
-    back_title: Member<Text<'a>>,
-    back_content: Member<Text<'a>>,
-}
-
-/// The most devices of one notification (protocol notes 1.5).
-const TARGETS: usize = 16;
-/// The most arguments of a translation; Apple names no limit, 4096 bytes of payload hold no more that make sense.
-const LOC_ARGS: usize = 32;
-/// Apple: "the value of this key must not exceed 64 bytes".
-const COLLAPSE_BYTES: usize = 64;
-const APP_BYTES: usize = 256;
-/// Well below the 128 of the JSON reader: the record of a waiting push and Apple's payload nest it deeper.
-const DATA_LEVELS: usize = 32;
-/// `wp:Param`, protocol notes 5.2.
-const PARAM_CHARACTERS: usize = 256;
-/// Protocol notes 5.5.
-const RAW_BYTES: usize = 1024;
-/// What a badge's 32-bit signed integer holds.
-const BADGE_MAX: i128 = i32::MAX as i128;
-/// `wp:Count`
-const TILE_COUNT_MAX: i128 = 99;
-
-impl<'a> Root<'a> {
-    fn notification(self, channels: &ChannelPolicy) -> Result<Notification, BodyError> {
-        let at = |name| Place { name, ..ROOT };
-        match required(at("v"), self.v)?.0 {
-            1 => {}
-            _ => return Err(not_understood("v: 1", "another version")),
-        }
-        let event = required(at("event"), self.event)?;
-        Ok(Notification {
-            id: optional(at("id"), self.id)?
-                .map(|id| uuid(at("id"), &id))
-                .transpose()?,
-            created: optional(at("created"), self.created)?
-                .map(|text| moment(at("created"), &text))
-                .transpose()?,
-            ttl: integer(at("ttl"), self.ttl, 0, u32::MAX.into())?
-                .map(|seconds| Duration::from_secs(seconds.into())),
-            event: Event::parse(&event)
-                .ok_or_else(|| expected(at("event"), "a known event or x-..., got another"))?,
-            targets: targets(self.targets, channels)?,
-            from: match optional(at("from"), self.from)? {
-                Some(Object(from)) => Some(from.sender()?),
-                None => None,
-            },
-            alert: match optional(at("alert"), self.alert)? {
-                Some(Object(alert)) => Some(alert.alert()?),
-                None => None,
-            },
-            badge: integer(at("badge"), self.badge, 0, BADGE_MAX)?,
-            sound: plain(at("sound"), self.sound)?,
-            thread: plain(at("thread"), self.thread)?,
-            collapse: match plain(at("collapse"), self.collapse)? {
-                Some(text) if text.is_empty() || text.len() > COLLAPSE_BYTES => {
-                    return Err(length(at("collapse"), COLLAPSE_BYTES, "bytes", text.len()));
-                }
-                collapse => collapse,
-            },
-            windows_phone: match optional(at("mpns"), self.mpns)? {
-                Some(Object(mpns)) => mpns.windows_phone()?,
-                None => WindowsPhone::default(),
-            },
-            data: data(at("data"), self.data)?,
-        })
-    }
-}
-
-fn data(place: Place, member: Member<Map>) -> Result<Map, BodyError> {
-    let data = optional(place, member)?.unwrap_or_default();
-    if data.values().any(|value| depth(value) >= DATA_LEVELS) {
-        return Err(expected(
-            place,
-            format_args!("at most {DATA_LEVELS} levels, got more"),
-        ));
-    }
-    Ok(data)
-}
-
-/// 0 for a value without members. The recursion ends because the reader takes 128 levels at most.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn targets(
-    list: Member<List<Object<TargetMembers<'_>>, TARGETS>>,
+pub(super) fn decode(
+    document: &Document<'_>,
     channels: &ChannelPolicy,
-) -> Result<Vec<Target>, BodyError> {
-    let place = Place {
-        name: "targets",
-        ..ROOT
+) -> Result<Notification, BodyError> {
+    document.version()?;
+    let text = document.text()?;
+    let error = match read(text, channels) {
+        Ok(notification) => return Ok(notification),
+        Err(error) => error,
     };
-    let list = required(place, list)?;
-    if list.count == 0 || list.count > TARGETS {
-        return Err(expected(
-            place,
-            format_args!("1 to {TARGETS} elements, got {}", list.count),
-        ));
+    if !damage::has_text_in_front(text, '{') {
+        return Err(error);
     }
-    let mut targets = Vec::with_capacity(list.count);
-    for (index, element) in list.first.into_iter().enumerate() {
-        let place = Place {
-            parent: "targets",
-            index: Some(index),
-            name: "",
-        };
-        let Object(members) = required(place, element)?;
-        targets.push(members.target(index, channels)?);
-    }
-    Ok(targets)
+    document.damaged(Damage::TEXT_IN_FRONT);
+    // The repair is certain where what follows the text is a whole notification.
+    damage::beginnings(text, '{')
+        .find_map(|rest| read(rest, channels).ok())
+        .ok_or(error)
 }
 
-impl TargetMembers<'_> {
-    fn target(self, index: usize, channels: &ChannelPolicy) -> Result<Target, BodyError> {
-        let at = |name| Place {
-            parent: "targets",
-            index: Some(index),
-            name,
-        };
-        let (device, environment) = match &*required(at("service"), self.service)? {
-            "apns" => {
-                let token = required(at("token"), self.token)?;
-                let token =
-                    DeviceToken::parse(&token).map_err(|error| broken(at("token"), error))?;
-                let environment = match optional(at("env"), self.env)?.as_deref() {
-                    None => None,
-                    Some("production") => Some(Environment::Production),
-                    Some("sandbox") => Some(Environment::Sandbox),
-                    Some(_) => {
-                        return Err(expected(at("env"), "production or sandbox, got another"));
-                    }
-                };
-                (Device::Apple(token), environment)
-            }
-            "mpns" => {
-                let uri = required(at("uri"), self.uri)?;
-                let uri =
-                    ChannelUri::parse(&uri, channels).map_err(|error| broken(at("uri"), error))?;
-                (Device::WindowsPhone(uri), None)
-            }
-            _ => return Err(expected(at("service"), "apns or mpns, got another")),
-        };
-        let app = match plain(at("app"), self.app)? {
-            Some(app) if app.is_empty() || app.len() > APP_BYTES => {
-                return Err(length(at("app"), APP_BYTES, "bytes", app.len()));
-            }
-            app => app,
-        };
-        let registered = optional(at("registered"), self.registered)?
-            .map(|text| moment(at("registered"), &text))
-            .transpose()?;
-        Ok(Target {
-            device,
-            app,
-            environment,
-            registered,
-        })
-    }
+fn read(text: &str, channels: &ChannelPolicy) -> Result<Notification, BodyError> {
+    let root = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+    model::notification(root, channels, Nulls::Refused)
 }
 
-impl FromMembers<'_> {
-    fn sender(self) -> Result<Sender, BodyError> {
-        let at = |name| Place {
-            parent: "from",
-            name,
-            ..ROOT
-        };
-        Ok(Sender {
-            uri: plain(at("uri"), self.uri)?,
-            name: text(at("name"), self.name)?,
-        })
-    }
-}
-
-impl AlertMembers<'_> {
-    fn alert(self) -> Result<Alert, BodyError> {
-        let at = |name| Place {
-            parent: "alert",
-            name,
-            ..ROOT
-        };
-        let mut loc_args = Vec::new();
-        if let Some(list) = optional(at("loc_args"), self.loc_args)? {
-            if list.count > LOC_ARGS {
-                return Err(expected(
-                    at("loc_args"),
-                    format_args!("at most {LOC_ARGS} elements, got {}", list.count),
-                ));
-            }
-            for (index, element) in list.first.into_iter().enumerate() {
-                let place = Place {
-                    parent: "alert.loc_args",
-                    index: Some(index),
-                    name: "",
-                };
-                loc_args.push(required(place, element)?.into_owned());
-            }
-        }
-        Ok(Alert {
-            title: text(at("title"), self.title)?,
-            subtitle: text(at("subtitle"), self.subtitle)?,
-            body: text(at("body"), self.body)?,
-            loc_key: plain(at("loc_key"), self.loc_key)?,
-            loc_args,
-        })
-    }
-}
-
-impl MpnsMembers<'_> {
-    fn windows_phone(self) -> Result<WindowsPhone, BodyError> {
-        let at = |name| Place {
-            parent: "mpns",
-            name,
-            ..ROOT
-        };
-        let kind = match optional(at("kind"), self.kind)?.as_deref() {
-            None | Some("toast") => MpnsKind::Toast,
-            Some("tile") => MpnsKind::Tile,
-            Some("raw") => MpnsKind::Raw,
-            Some(_) => return Err(expected(at("kind"), "toast, tile or raw, got another")),
-        };
-        let delay = match optional(at("delay"), self.delay)?.as_deref() {
-            None | Some("immediate") => Delay::Immediate,
-            Some("450") => Delay::Within450Seconds,
-            Some("900") => Delay::Within900Seconds,
-            Some(_) => return Err(expected(at("delay"), "immediate, 450 or 900, got another")),
-        };
-        let param = plain(at("param"), self.param)?;
-        if let Some(param) = &param {
-            if !param.starts_with('/') {
-                return Err(expected(
-                    at("param"),
-                    "a page beginning with /, got another beginning",
-                ));
-            }
-            let characters = param.chars().count();
-            if characters > PARAM_CHARACTERS {
-                return Err(length(
-                    at("param"),
-                    PARAM_CHARACTERS,
-                    "characters",
-                    characters,
-                ));
-            }
-        }
-        let raw = text(at("raw"), self.raw)?;
-        match &raw {
-            Some(raw) if raw.is_empty() || raw.len() > RAW_BYTES => {
-                return Err(length(at("raw"), RAW_BYTES, "bytes", raw.len()));
-            }
-            None if kind == MpnsKind::Raw => {
-                return Err(expected(
-                    at("raw"),
-                    "a string because kind is raw, got nothing",
-                ));
-            }
-            _ => {}
-        }
-        Ok(WindowsPhone {
-            kind,
-            param,
-            delay,
-            tile: match optional(at("tile"), self.tile)? {
-                Some(Object(tile)) => Some(tile.tile()?),
-                None => None,
-            },
-            raw,
-        })
-    }
-}
-
-impl TileMembers<'_> {
-    fn tile(self) -> Result<Tile, BodyError> {
-        let at = |name| Place {
-            parent: "mpns.tile",
-            name,
-            ..ROOT
-        };
-        Ok(Tile {
-            id: plain(at("id"), self.id)?,
-            background: plain(at("background"), self.background)?,
-            count: integer(at("count"), self.count, 0, TILE_COUNT_MAX)?,
-            title: text(at("title"), self.title)?,
-            back_background: plain(at("back_background"), self.back_background)?,
-            back_title: text(at("back_title"), self.back_title)?,
-            back_content: text(at("back_content"), self.back_content)?,
-        })
-    }
+/// The document as a tree, for whoever wants to show it or to point into it.
+pub(super) fn tree(text: &str) -> Result<Value, BodyError> {
+    serde_json::from_str(text).map_err(|error| not_json(text, &error))
 }
 
 /// What the JSON reader could not read. Its own words are used only where they are known to hold no input.
 fn not_json(text: &str, error: &serde_json::Error) -> BodyError {
     let (line, column) = (error.line(), error.column());
     // The Lync URL filter in its "warn" setting puts a text in front of the body.
-    if !text.trim_ascii_start().starts_with('{') && text.contains('{') {
+    if damage::has_text_in_front(text, '{') {
         return malformed(
             "expected { at the beginning, got text in front of it: has an IM URL filter at the sender changed the body?",
         );

@@ -1,11 +1,15 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::super::{Body, Decoders};
 use super::*;
+use crate::channel::ChannelUri;
+use crate::device::{Device, DeviceToken, Environment};
+use crate::event::Event;
+use crate::notification::{Alert, Delay, MpnsKind, Sender, Target, Tile, WindowsPhone};
 
 const CONTENT_TYPE: &str = "application/vnd.pushrelay+json; v=1";
 const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
@@ -200,8 +204,7 @@ fn the_content_type_chooses_the_decoder_and_the_version() {
         "application/vnd.pushrelay+json; v=2",
         "application/vnd.pushrelay+json; v=1.1",
         "application/vnd.pushrelay+json; v=",
-        "application/vnd.pushrelay+json; charset=utf-16",
-        "application/vnd.pushrelay+xml; v=1",
+        "application/vnd.pushrelay+json; charset=koi8-r",
         "text/plain",
         "SECRET",
         "",
@@ -221,7 +224,7 @@ fn the_content_type_chooses_the_decoder_and_the_version() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "expected application/vnd.pushrelay+json, got no Content-Type"
+        "expected application/vnd.pushrelay+json, application/vnd.pushrelay+xml, got no Content-Type"
     );
 }
 
@@ -393,8 +396,8 @@ fn every_wrong_member_is_named_with_its_place() {
         ),
         (
             "/targets/0",
-            json!({"service": "mpns", "uri": "_https://sn1.notify.live.net/SECRET"}),
-            "targets[0].uri: expected http:// or https://, got _http: an IM URL filter at the sender has changed the body",
+            json!({"service": "mpns", "uri": "__https://sn1.notify.live.net/SECRET"}),
+            "targets[0].uri: expected http:// or https://, got another beginning",
         ),
         (
             "/from",
@@ -591,10 +594,48 @@ fn custom_data_is_nested_32_levels_deep_at_most() {
     );
 }
 
+/// Lync's filter puts an underscore in front of links, or a text in front of the message.
 #[test]
-fn a_body_that_an_url_filter_has_changed_is_recognised() {
-    let body = format!("[Warning: links can be SECRET] {}", base());
-    assert!(error_of(body).contains("IM URL filter"));
+fn what_an_url_filter_has_done_is_undone_where_that_is_certain() {
+    let target = json!({"service": "mpns", "uri": CHANNEL});
+    let whole = with("/targets/0", target);
+    let expected = decode(&whole).unwrap();
+    let links = whole.replace("https://", "_https://");
+    for (damaged, damage) in [
+        (links.clone(), Damage::LINKS),
+        (
+            format!("[Warning: links {{can}} be SECRET]\r\n{whole}"),
+            Damage::TEXT_IN_FRONT,
+        ),
+        (
+            format!("Links were changed: {links}"),
+            Damage::LINKS | Damage::TEXT_IN_FRONT,
+        ),
+        (whole.clone(), Damage::default()),
+    ] {
+        let reading = read(&damaged);
+        assert_eq!(reading.result.unwrap(), expected, "{damaged}");
+        assert_eq!(reading.damage, damage, "{damaged}");
+    }
+    let beyond = read(&format!("[Warning] {}", &whole[..whole.len() - 1]));
+    assert!(
+        beyond
+            .result
+            .unwrap_err()
+            .to_string()
+            .contains("IM URL filter")
+    );
+    assert!(beyond.damage.text_in_front());
+}
+
+fn read(body: &str) -> super::super::Reading {
+    Decoders::new(ChannelPolicy::default()).read(
+        Body {
+            content_type: Some(CONTENT_TYPE),
+            bytes: body.as_bytes(),
+        },
+        &super::super::NoHeaders,
+    )
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::container::Container;
+
 /// `type/subtype; name=value; …`, taken apart where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MediaType<'a> {
@@ -24,6 +26,11 @@ impl<'a> MediaType<'a> {
     /// Compares type and subtype, without case.
     pub(super) fn is(&self, essence: &str) -> bool {
         self.essence.eq_ignore_ascii_case(essence)
+    }
+
+    /// Whether it wraps other bodies.
+    pub(super) fn is_container(&self) -> bool {
+        Container::of(self).is_some()
     }
 
     /// The value of a parameter, without its quotes; names compare without case, the first counts.

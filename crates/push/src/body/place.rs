@@ -141,9 +141,9 @@ pub(super) fn expected(place: Place, what: impl fmt::Display) -> BodyError {
 }
 
 pub(super) fn malformed(what: impl fmt::Display) -> BodyError {
-    BodyError::Malformed(format!("pushrelay+json: {what}"))
+    BodyError::Malformed(what.to_string())
 }
 
 pub(super) fn not_understood(expected: &str, got: &str) -> BodyError {
-    BodyError::NotUnderstood(format!("pushrelay+json: expected {expected}, got {got}"))
+    BodyError::NotUnderstood(format!("expected {expected}, got {got}"))
 }
