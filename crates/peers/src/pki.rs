@@ -1,6 +1,6 @@
 //! Throw-away authorities, certificates and keys.
 //!
-//! Not a certificate authority for real use: serial numbers are random, nothing is revoked, keys lie in memory.
+//! Not a certificate authority for real use: serial numbers are random, lists are made on demand, keys lie in memory.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// A certificate authority: a root, or one below another.
 pub struct Authority {
@@ -110,6 +112,45 @@ impl Authority {
             key_pem: key.serialize_pem(),
         }
     }
+
+    /// A list that says of these certificates of this authority that they are revoked, since an hour, to be replaced at
+    /// `next_update`.
+    ///
+    /// # Panics
+    /// When one of them cannot be read.
+    pub fn revoke(&self, revoked: &[&Issued], next_update: SystemTime) -> RevocationList {
+        let since = next_update.min(SystemTime::now()) - HOUR;
+        let entry = |issued: &&Issued| RevokedCertParams {
+            serial_number: issued.serial(),
+            revocation_time: since.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: since.into(),
+            next_update: next_update.into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params
+            .signed_by(&self.issuer)
+            .expect("a generated key signs a list");
+        RevocationList {
+            pem: list.pem().expect("a list is written as PEM"),
+            der: list.der().to_vec(),
+        }
+    }
+}
+
+/// A certificate revocation list.
+#[derive(Clone, Debug)]
+pub struct RevocationList {
+    /// As text.
+    pub pem: String,
+    /// As octets.
+    pub der: Vec<u8>,
 }
 
 /// A leaf that signs itself: nobody trusts it.
@@ -139,6 +180,8 @@ pub struct Leaf {
     pub uris: Vec<String>,
     /// IP address entries of the subject alternative name.
     pub addresses: Vec<IpAddr>,
+    /// Where its revocation list would be had, a URL; `None` leaves the extension out.
+    pub distribution_point: Option<String>,
     /// The extended key usage.
     pub eku: Eku,
     /// The kind of key.
@@ -157,6 +200,7 @@ impl Default for Leaf {
             names: Vec::new(),
             uris: Vec::new(),
             addresses: Vec::new(),
+            distribution_point: None,
             eku: Eku::Both,
             key: Key::Ecdsa,
             not_before: now - HOUR,
@@ -200,6 +244,12 @@ impl Leaf {
         self
     }
 
+    /// The same with a place where its revocation list would be had.
+    pub fn distribution_point(mut self, url: &str) -> Leaf {
+        self.distribution_point = Some(url.to_owned());
+        self
+    }
+
     /// The same, expired an hour ago.
     pub fn expired(self) -> Leaf {
         let now = SystemTime::now();
@@ -238,6 +288,11 @@ impl Leaf {
         params.not_before = self.not_before.into();
         params.not_after = self.not_after.into();
         params.use_authority_key_identifier_extension = true;
+        params.crl_distribution_points = (self.distribution_point.iter())
+            .map(|url| CrlDistributionPoint {
+                uris: vec![url.clone()],
+            })
+            .collect();
         params
     }
 }
@@ -296,6 +351,13 @@ pub struct Issued {
 }
 
 impl Issued {
+    fn serial(&self) -> SerialNumber {
+        let leaf = CertificateDer::from_pem_slice(self.chain_pem.as_bytes());
+        let leaf = leaf.expect("a chain begins with its leaf");
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).expect("a leaf that was issued");
+        SerialNumber::from_slice(leaf.raw_serial())
+    }
+
     /// Writes `STEM.pem` and `STEM.key` (0600) into `dir`.
     pub fn write(&self, dir: &Path, stem: &str) -> io::Result<IssuedFiles> {
         let files = IssuedFiles {

@@ -49,7 +49,7 @@ impl Certificates {
         let authority = Authority::new("Throw-away CA of pushrelay-peers");
         let certificates = Certificates {
             root_pem: authority.root_pem().to_owned(),
-            relay: authority.issue(&Leaf::server(RELAY_NAME)),
+            relay: authority.issue(&Leaf::server(RELAY_NAME).distribution_point(CRL_URL)),
             edge: authority.issue(&Leaf::named(EDGE_NAME).eku(Eku::Server)),
             apple: authority.issue(&Leaf::server("localhost")),
             windows_phone: authority.issue(&Leaf::server("localhost")),
@@ -252,7 +252,9 @@ impl World {
             app.insert("certificate".to_owned(), pair("apple-client"));
         }
         if options.relay_rsa {
-            let leaf = Leaf::server(RELAY_NAME).key(Key::Rsa);
+            let leaf = Leaf::server(RELAY_NAME)
+                .key(Key::Rsa)
+                .distribution_point(CRL_URL);
             authority.issue(&leaf).write(dir.path(), "relay-rsa")?;
             let pairs = config["sip"]["certificates"].as_array_mut();
             pairs
@@ -309,5 +311,7 @@ fn pair(stem: &str) -> Value {
     Value::Table(pair.into_iter().collect())
 }
 
+/// Where the relay's certificate says that its revocation list is: nothing is there.
+const CRL_URL: &str = "http://crl.example.invalid/ca.crl";
 const KEY_ID: &str = "ABCDEFGHIJ";
 const TEAM_ID: &str = "TEAM123456";
