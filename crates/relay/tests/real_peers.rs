@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use common::Relay;
-use pushrelay_peers::world::RELAY_NAME;
+use pushrelay_peers::pki::{Eku, Key, Leaf};
+use pushrelay_peers::world::{EDGE_NAME, RELAY_NAME};
 
 fn run(program: &str, package: &str, arguments: &[&str], dir: &Path) -> Output {
     Command::new(program)
@@ -101,6 +102,111 @@ async fn each_client_gets_the_certificate_that_it_can_read() {
             text.contains(&format!("Signature type: {signature}")),
             "{text}"
         );
+    }
+    relay.end().await;
+}
+
+/// What SChannel of Windows Server 2012 R2 offers with TLS 1.2, in its order, in OpenSSL's names (Microsoft, "TLS Cipher Suites in
+/// Windows 8.1"); 2012 and 2008 R2 lack the DHE and RSA suites with GCM.
+const SCHANNEL_6_3: &str = "ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA:ECDHE-RSA-AES128-SHA:\
+DHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-SHA:DHE-RSA-AES128-SHA:\
+AES256-GCM-SHA384:AES128-GCM-SHA256:AES256-SHA256:AES128-SHA256:AES256-SHA:AES128-SHA:\
+ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256:\
+ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA";
+
+/// `s_client` as SChannel of Windows Server 2012 R2 speaks.
+fn schannel(relay: &Relay, arguments: &[&str]) -> String {
+    let manner = [
+        "-tls1_2",
+        "-cipher",
+        SCHANNEL_6_3,
+        "-sigalgs",
+        "RSA+SHA256:RSA+SHA384:RSA+SHA1:ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA1",
+        "-groups",
+        "P-256:P-384",
+    ];
+    s_client(relay, &[&EDGE[..], &manner, arguments].concat())
+}
+
+#[tokio::test]
+async fn windows_server_2012_r2_gets_through_by_the_ecdsa_certificate() {
+    let options = pushrelay_peers::world::WorldOptions {
+        relay_rsa: true,
+        ..Default::default()
+    };
+    let mut world = pushrelay_peers::world::World::start_with(options)
+        .await
+        .unwrap();
+    // An Edge's own key is RSA.
+    let leaf = Leaf::named(EDGE_NAME).eku(Eku::Server).key(Key::Rsa);
+    world
+        .authority
+        .issue(&leaf)
+        .write(world.dir.path(), "edge")
+        .unwrap();
+    let both = world.config.clone();
+    let pairs = world.config["sip"]["certificates"].as_array_mut().unwrap();
+    pairs.remove(0);
+    let mut relay = Relay::in_world(world).await;
+    let text = schannel(&relay, &[]);
+    assert!(
+        !text.contains("CONNECTION ESTABLISHED"),
+        "with RSA alone there is no common suite: {text}"
+    );
+
+    relay.world.config = both;
+    relay.crash().await;
+    let text = schannel(&relay, &[]);
+    for part in [
+        "CONNECTION ESTABLISHED",
+        "Ciphersuite: ECDHE-ECDSA-AES256-GCM-SHA384",
+        "Signature type: ECDSA",
+        "Verification: OK",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    relay
+        .daemon
+        .wait_metrics(Duration::from_secs(20), |samples| {
+            samples.sum("pushrelay_connections_total", &[("result", "partner")]) == 1.0
+        })
+        .await
+        .unwrap();
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn the_whole_chain_is_sent_and_no_authority_is_hinted_at() {
+    let world = pushrelay_peers::world::World::start().await.unwrap();
+    let issuing = world.authority.intermediate("Push Issuing CA");
+    let leaf = Leaf::server(RELAY_NAME);
+    issuing
+        .issue(&leaf)
+        .write(world.dir.path(), "relay")
+        .unwrap();
+    let relay = Relay::in_world(world).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let address = relay.daemon.sip_addr().to_string();
+        let arguments = [
+            &[
+                "s_client", "-connect", &address, "-CAfile", "ca.pem", version,
+            ],
+            &["-showcerts", "-verify_return_error", "-msg"][..],
+            &EDGE[..],
+        ]
+        .concat();
+        let output = run("openssl", "openssl", &arguments, relay.world.dir.path());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text.matches("BEGIN CERTIFICATE").count(), 2, "{text}");
+        for part in [
+            "Verify return code: 0 (ok)",
+            "i:CN = Push Issuing CA",
+            "s:CN = Push Issuing CA",
+            "CertificateRequest",
+            "No client certificate CA names sent",
+        ] {
+            assert!(text.contains(part), "{version}: {part}: {text}");
+        }
     }
     relay.end().await;
 }
