@@ -1,10 +1,12 @@
 //! The SIP addresses that are ours.
 
+use crate::partners::DomainName;
+
 /// One SIP URI that pushes are sent to: user and host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     user: Box<[u8]>,
-    host: Box<[u8]>,
+    host: DomainName,
 }
 
 impl Address {
@@ -14,11 +16,16 @@ impl Address {
             .strip_prefix("sip:")
             .or_else(|| text.strip_prefix("sips:"))?;
         let (user, host) = rest.split_once('@')?;
-        let host = crate::partners::DomainName::parse(host)?;
+        let host = DomainName::parse(host)?;
         (!user.is_empty() && !user.contains([' ', ';', ':', '?', '@'])).then(|| Address {
             user: user.as_bytes().into(),
-            host: host.as_str().as_bytes().into(),
+            host,
         })
+    }
+
+    /// Its host.
+    pub(crate) fn host(&self) -> &DomainName {
+        &self.host
     }
 }
 
@@ -39,21 +46,18 @@ impl Addresses {
     pub(crate) fn contains(&self, user: Option<&[u8]>, host: &[u8]) -> bool {
         self.list
             .iter()
-            .any(|ours| user == Some(&*ours.user) && ours.host.eq_ignore_ascii_case(host))
+            .any(|ours| user == Some(&*ours.user) && ours.host.is(host))
     }
 
     /// Whether an OPTIONS for this host is for us: the federation test of an Edge names only the domain, or any user.
     pub(crate) fn has_host(&self, host: &[u8]) -> bool {
-        self.list
-            .iter()
-            .any(|ours| ours.host.eq_ignore_ascii_case(host))
+        self.list.iter().any(|ours| ours.host.is(host))
     }
 
     /// Our first host: the name in Warning headers.
     pub(crate) fn first_host(&self) -> &str {
         self.list
             .first()
-            .and_then(|ours| std::str::from_utf8(&ours.host).ok())
-            .unwrap_or("pushrelay")
+            .map_or("pushrelay", |ours| ours.host.as_str())
     }
 }

@@ -115,8 +115,9 @@ async fn serve(gate: Arc<Gate>, stream: TcpStream, address: SocketAddr, permits:
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            metrics.connection(failure(&error));
-            info!(peer = %address, %error, "handshake failed");
+            let result = failure(&error);
+            metrics.connection(result);
+            info!(peer = %address, result = result.label(), %error, "handshake failed");
             return;
         }
         Err(_) => {
@@ -180,8 +181,12 @@ impl Gate {
 }
 
 fn failure(error: &io::Error) -> ConnectionResult {
-    use rustls::Error as E;
+    use rustls::{CertificateError as C, Error as E};
     match error.get_ref().and_then(|inner| inner.downcast_ref::<E>()) {
+        Some(E::InvalidCertificate(C::Revoked)) => ConnectionResult::Revoked,
+        Some(E::InvalidCertificate(C::ExpiredRevocationListContext { .. })) => {
+            ConnectionResult::OverdueCrl
+        }
         Some(E::InvalidCertificate(_) | E::NoCertificatesPresented) => {
             ConnectionResult::BadCertificate
         }

@@ -70,7 +70,7 @@ families! {
     SPOOL_REFUSALS = "counter" "pushrelay_spool_refusals_total" ["kind"] "MESSAGEs that were answered 503 because the spool could not take a target.";
     SPOOL_COMMITS = "gauge" "pushrelay_spool_commits" [] "Count since start of transactions that were synced to disk.";
     LOG_DROPPED = "counter" "pushrelay_log_lines_dropped_total" [] "Log lines below WARN that were lost because whoever reads the log was too slow.";
-    CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends.";
+    CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends, or a revocation list (use crl) must be replaced.";
 }
 
 /// Counts for the log, which stands before everything else and belongs to the process.
@@ -131,6 +131,10 @@ pub(crate) enum ConnectionResult {
     Stranger,
     /// TLS failed: the peer's certificate, or none.
     BadCertificate,
+    /// TLS failed: a list says that the peer's certificate, or one of its issuers, is revoked.
+    Revoked,
+    /// TLS failed: the list that would say so is overdue.
+    OverdueCrl,
     /// TLS failed otherwise.
     HandshakeFailed,
     /// TLS took too long.
@@ -140,10 +144,12 @@ pub(crate) enum ConnectionResult {
 }
 
 impl ConnectionResult {
-    const ALL: [ConnectionResult; 6] = [
+    const ALL: [ConnectionResult; 8] = [
         ConnectionResult::Partner,
         ConnectionResult::Stranger,
         ConnectionResult::BadCertificate,
+        ConnectionResult::Revoked,
+        ConnectionResult::OverdueCrl,
         ConnectionResult::HandshakeFailed,
         ConnectionResult::HandshakeTimeout,
         ConnectionResult::OverLimit,
@@ -155,6 +161,8 @@ impl ConnectionResult {
             ConnectionResult::Partner => "partner",
             ConnectionResult::Stranger => "stranger",
             ConnectionResult::BadCertificate => "bad_certificate",
+            ConnectionResult::Revoked => "revoked",
+            ConnectionResult::OverdueCrl => "overdue_crl",
             ConnectionResult::HandshakeFailed => "handshake_failed",
             ConnectionResult::HandshakeTimeout => "handshake_timeout",
             ConnectionResult::OverLimit => "over_limit",
@@ -330,7 +338,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) ready: IntGauge,
     pub(crate) connections: IntGauge,
-    connection_results: [IntCounter; 6],
+    connection_results: [IntCounter; 8],
     pub(crate) requests_message: IntCounter,
     pub(crate) requests_options: IntCounter,
     pub(crate) requests_other: IntCounter,

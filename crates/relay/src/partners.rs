@@ -33,8 +33,15 @@ impl DomainName {
         &self.0
     }
 
-    fn is(&self, text: &[u8]) -> bool {
+    /// Whether `text` is this name, in any case.
+    pub(crate) fn is(&self, text: &[u8]) -> bool {
         self.0.as_bytes().eq_ignore_ascii_case(text)
+    }
+
+    /// Whether this is `domain` or a name below it.
+    pub(crate) fn is_within(&self, domain: &DomainName) -> bool {
+        let above = self.0.strip_suffix(&*domain.0);
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
     }
 }
 

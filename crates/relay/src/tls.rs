@@ -17,7 +17,10 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureAlgorithm, SignatureScheme,
 };
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator,
+    KeyPurposeIdIter, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
 
 /// The one cryptography provider of this program.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -28,10 +31,12 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 pub(crate) fn server_config(
     certificates: Vec<CertifiedKey>,
     roots: Arc<RootCertStore>,
+    revocation: Revocation,
 ) -> Result<ServerConfig, Error> {
     let provider = provider();
     let verifier = PeerVerifier {
         roots,
+        revocation,
         algorithms: provider.signature_verification_algorithms,
     };
     let config = ServerConfig::builder_with_provider(provider)
@@ -67,12 +72,21 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// Takes a chain that ends at one of our roots and whose leaf may be used as a TLS server or client.
+/// The revocation lists that the operator has put into place.
+pub(crate) struct Revocation {
+    /// The newest first: the first list of an issuer decides.
+    pub(crate) lists: Vec<CertRevocationList<'static>>,
+    /// What a list says whose next one is overdue.
+    pub(crate) expiration: ExpirationPolicy,
+}
+
+/// Takes a chain that ends at one of our roots, of which no list says that it is revoked, and whose leaf may be used as a TLS server or client.
 ///
 /// Access Edges present the certificate that they also serve with, often with serverAuth as its only extended key usage;
 /// rustls' own verifier would refuse it.
 struct PeerVerifier {
     roots: Arc<RootCertStore>,
+    revocation: Revocation,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -80,6 +94,7 @@ impl fmt::Debug for PeerVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerVerifier")
             .field("roots", &self.roots.len())
+            .field("revocation_lists", &self.revocation.lists.len())
             .finish()
     }
 }
@@ -97,13 +112,23 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let leaf = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        let lists: Vec<_> = self.revocation.lists.iter().collect();
+        // Without lists nothing can be checked. With some, an issuer that has none is not asked about: the system's roots
+        // are many, and an operator has the lists of few.
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Allow)
+                .with_expiration_policy(self.revocation.expiration)
+                .build()
+        });
         leaf.verify_for_usage(
             self.algorithms.all,
             &self.roots.roots,
             intermediates,
             now,
             TlsPeer,
-            None,
+            revocation,
             None,
         )
         .map_err(certificate_error)?;
@@ -168,6 +193,9 @@ fn certificate_error(error: webpki::Error) -> Error {
         }
         E::UnknownIssuer => CertificateError::UnknownIssuer,
         E::CertRevoked => CertificateError::Revoked,
+        E::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }
+        }
         E::UnsupportedCriticalExtension => CertificateError::InvalidPurpose,
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         other => CertificateError::Other(rustls::OtherError(Arc::new(other))),

@@ -6,6 +6,7 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use common::binary;
 use pushrelay_peers::pki::Leaf;
@@ -193,6 +194,116 @@ async fn an_rsa_only_relay_is_warned_of_old_edges() {
         text.contains("warning: sip.certificates: only RSA"),
         "{text}"
     );
+}
+
+/// What is said of the relay's certificate when it is this one; nothing is an error.
+async fn warnings_about(leaf: Leaf) -> String {
+    let (code, text) = check_changed(|world| {
+        let issued = world.authority.issue(&leaf);
+        issued.write(world.dir.path(), "relay").unwrap();
+    })
+    .await;
+    assert_eq!(code, Some(0), "{text}");
+    let about = "warning: sip.certificates[0].chain: ";
+    let warnings = text.lines().filter_map(|line| line.split_once(about));
+    warnings
+        .map(|(_, warning)| warning.to_owned() + "\n")
+        .collect()
+}
+
+#[tokio::test]
+async fn a_certificate_that_an_edge_would_not_take_is_warned_of() {
+    let good = || Leaf::server(RELAY_NAME).distribution_point("http://crl.example.invalid/ca.crl");
+    assert_eq!(warnings_about(good()).await, "");
+    let named = |names: &[&str]| Leaf {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..good()
+    };
+    let soon = Leaf {
+        not_after: SystemTime::now() + Duration::from_secs(20 * 24 * 3600),
+        ..good()
+    };
+    let cases = [
+        (Leaf::server(RELAY_NAME), "has no CRL distribution point"),
+        (named(&[]), "has no dNSName"),
+        (named(&["*.push.example.org"]), "has a wildcard name"),
+        (soon, "expires in 19 days"),
+        (
+            named(&["relay.example.com"]),
+            "is for relay.example.com; expected a name in the domain of an address in sip.addresses",
+        ),
+    ];
+    for (leaf, expected) in cases {
+        let text = warnings_about(leaf).await;
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let several = warnings_about(named(&["relay.example.com", "sip.push.example.org"])).await;
+    assert_eq!(several, "");
+}
+
+#[tokio::test]
+async fn a_name_that_edges_are_told_must_be_in_every_certificate() {
+    let check_names = |names: &'static [&'static str]| async move {
+        check_changed(|world| set(&mut world.config, "sip", "names", names.to_vec())).await
+    };
+    let (code, text) = check_names(&["Relay.Push.Example.Org"]).await;
+    assert_eq!(
+        (code, text.contains("warning: sip.")),
+        (Some(0), false),
+        "{text}"
+    );
+    let (code, text) = check_names(&[RELAY_NAME, "push.lync.com"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("warning: sip.certificates[0].chain: is for relay.push.example.org; expected push.lync.com among its names"),
+        "{text}"
+    );
+    let (code, text) = check_names(&["*.lync.com"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("sip.names[0]: got \"*.lync.com\""), "{text}");
+}
+
+#[tokio::test]
+async fn revocation_lists_that_cannot_be_used_are_told_of() {
+    let with_list = |content: Vec<u8>| async move {
+        check_changed(|world| {
+            std::fs::write(world.dir.path().join("list.crl"), content).unwrap();
+            set(&mut world.config, "sip", "crls", vec!["list.crl"]);
+        })
+        .await
+    };
+    let authority = pushrelay_peers::pki::Authority::new("Contoso Root");
+    let now = SystemTime::now();
+    let list = |due: SystemTime| authority.revoke(&[], due);
+    let week = list(now + Duration::from_secs(7 * 24 * 3600));
+
+    let (code, text) = with_list(week.der.clone()).await;
+    assert_eq!(
+        (code, text.contains("warning: sip.")),
+        (Some(0), false),
+        "{text}"
+    );
+    for (content, expected) in [
+        (b"no list".to_vec(), "it holds none"),
+        (week.der[..week.der.len() - 1].to_vec(), "TrailingData"),
+    ] {
+        let (code, text) = with_list(content).await;
+        assert_eq!(code, Some(1), "{text}");
+        for part in ["error: sip.crls[0]: got", "list.crl", expected] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    let hour = Duration::from_secs(3600);
+    for (due, expected) in [
+        (now - hour, "should have been replaced"),
+        (now + 3 * hour, "should be replaced within 2 hours"),
+    ] {
+        let (code, text) = with_list(list(due).pem.into_bytes()).await;
+        assert_eq!(code, Some(0), "{text}");
+        for part in ["warning: sip.crls[0]: ", "CN=Contoso Root", expected] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -1,26 +1,43 @@
 //! What the configuration's certificates are worth: kind of key, names, end.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 
 use super::{Resolver, file};
+use crate::partners::DomainName;
 use crate::tls;
 
-/// A certificate that ends one day.
+/// A certificate that ends one day, or a revocation list that must be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfiguredCertificate {
-    /// `sip`, `apple` or `windows_phone`.
+    /// `sip`, `apple`, `windows_phone` or `crl`.
     pub(crate) usage: &'static str,
-    /// Its first name, or the app's id.
+    /// Its first name, the app's id, or the list's issuer.
     pub(crate) name: String,
-    /// When it ends, in UNIX seconds.
+    /// When it ends or is due, in UNIX seconds.
     pub(crate) not_after: u64,
+}
+
+/// The names by which Edges know us.
+pub(super) struct ExpectedNames {
+    /// Those that they connect to, where the operator has said so.
+    pub(super) names: Vec<DomainName>,
+    /// The hosts of our SIP addresses: a host that their SRV records name must be in one of them.
+    pub(super) hosts: Vec<DomainName>,
+}
+
+impl ExpectedNames {
+    fn within_hosts(&self, name: &str) -> bool {
+        DomainName::parse(name)
+            .is_some_and(|name| self.hosts.iter().any(|host| name.is_within(host)))
+    }
 }
 
 /// How long before its end a certificate is worth a warning.
@@ -32,6 +49,7 @@ impl Resolver {
         &mut self,
         key: &str,
         files: &file::CertificateFiles,
+        expected: &ExpectedNames,
     ) -> Option<CertifiedKey> {
         let chain_bytes = self.read(&format!("{key}.chain"), &files.chain);
         let key_bytes = self.read(&format!("{key}.key"), &files.key);
@@ -84,37 +102,74 @@ impl Resolver {
             );
             return None;
         }
-        let name = self.name_of(key, &leaf);
-        match end_of(&leaf) {
-            Some(not_after) => self.judge_expiry(&format!("{key}.chain"), "sip", &name, not_after),
-            None => self.problem(
-                format!("{key}.chain"),
-                "expected an X.509 certificate that can be read",
-            ),
-        }
+        self.judge_leaf(&format!("{key}.chain"), &leaf, expected);
         Some(certified)
     }
 
-    fn name_of(&mut self, key: &str, leaf: &CertificateDer<'_>) -> String {
-        let Ok(parsed) = EndEntityCert::try_from(leaf) else {
-            return String::new();
+    /// What an Edge would make of our certificate.
+    fn judge_leaf(&mut self, key: &str, leaf: &CertificateDer<'_>, expected: &ExpectedNames) {
+        let parsed = EndEntityCert::try_from(leaf).ok();
+        let (Some(parsed), Ok((_, read))) = (parsed, x509_parser::parse_x509_certificate(leaf))
+        else {
+            self.problem(key, "expected an X.509 certificate that can be read");
+            return;
         };
         let names: Vec<&str> = parsed.valid_dns_names().collect();
-        if names.iter().any(|name| name.starts_with("*.")) {
+        self.judge_names(key, &names, expected);
+        let is_list_place = |extension: &X509Extension<'_>| {
+            matches!(
+                extension.parsed_extension(),
+                ParsedExtension::CRLDistributionPoints(_)
+            )
+        };
+        if !read.extensions().iter().any(is_list_place) {
             self.warn(
-                format!("{key}.chain"),
-                "has a wildcard name: an Edge does not take it",
+                key,
+                "has no CRL distribution point: an Edge cannot look up whether it is revoked, and may not take it",
             );
         }
-        match names.first() {
-            Some(name) => (*name).to_owned(),
-            None => {
+        let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(end));
+        let name = names.first().copied().unwrap_or_default();
+        // A time that this machine cannot hold is far enough away.
+        if let Some(end) = end {
+            self.judge_expiry(key, "sip", name, end);
+        }
+    }
+
+    fn judge_names(&mut self, key: &str, names: &[&str], expected: &ExpectedNames) {
+        if names.is_empty() {
+            self.warn(
+                key,
+                "has no dNSName in its subjectAltName: an Edge does not take it",
+            );
+            return;
+        }
+        if names.iter().any(|name| name.starts_with("*.")) {
+            self.warn(key, "has a wildcard name: an Edge does not take it");
+        }
+        let shown = names.join(", ");
+        for wanted in &expected.names {
+            if !names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(wanted.as_str()))
+            {
                 self.warn(
-                    format!("{key}.chain"),
-                    "has no dNSName in its subjectAltName: an Edge does not take it",
+                    key,
+                    format!(
+                        "is for {shown}; expected {} among its names, because of sip.names: an Edge that connects to that name does not take it",
+                        wanted.as_str()
+                    ),
                 );
-                String::new()
             }
+        }
+        if expected.names.is_empty() && !names.iter().any(|name| expected.within_hosts(name)) {
+            self.warn(
+                key,
+                format!(
+                    "is for {shown}; expected a name in the domain of an address in sip.addresses: an Edge that finds this relay by its SRV record refuses another (error 1009); if Edges are told its name, write that into sip.names"
+                ),
+            );
         }
     }
 
@@ -154,31 +209,30 @@ impl Resolver {
     }
 }
 
-fn end_of(leaf: &CertificateDer<'_>) -> Option<SystemTime> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).ok()?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
-/// Every certificate of a PEM file, or of every file in a directory.
+/// Every certificate of a PEM file, or of every file in a folder.
 pub(super) fn read_all(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let mut certificates = Vec::new();
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            let path = entry?.path();
-            if path.is_file() {
-                certificates.extend(read_file(&path)?);
-            }
+    for file in files_in(path)? {
+        let bytes = std::fs::read(file)?;
+        for certificate in CertificateDer::pem_slice_iter(&bytes) {
+            certificates.push(certificate.map_err(|error| io::Error::other(error.to_string()))?);
         }
-    } else {
-        certificates = read_file(path)?;
     }
     Ok(certificates)
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let bytes = std::fs::read(path)?;
-    CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+/// The files of a folder in the order of their names, or the one file that `path` is.
+pub(super) fn files_in(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -45,10 +45,25 @@ pub(crate) struct Sip {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) addresses: Vec<String>,
     pub(crate) certificates: Vec<CertificateFiles>,
-    #[serde(default = "system")]
-    pub(crate) client_roots: String,
+    #[serde(default)]
+    pub(crate) names: Vec<String>,
+    #[serde(default = "system_roots", deserialize_with = "one_or_many")]
+    pub(crate) client_roots: Vec<String>,
+    #[serde(default)]
+    pub(crate) crls: Vec<PathBuf>,
+    #[serde(default)]
+    pub(crate) overdue_crl: OverdueCrl,
     #[serde(default = "accepted_status")]
     pub(crate) accepted_status: u16,
+}
+
+/// `overdue_crl`: what a revocation list is worth whose next one should have come.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OverdueCrl {
+    #[default]
+    Refuse,
+    Accept,
 }
 
 /// A certificate chain and its key, PEM.
@@ -288,8 +303,26 @@ fn app_connections() -> usize {
     4
 }
 
+fn system_roots() -> Vec<String> {
+    vec![system()]
+}
+
 fn system() -> String {
     "system".into()
+}
+
+/// A text, or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text, or a list of texts")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
 }
 
 /// `"1500ms"`, `"20s"`, `"1h 30m"`.

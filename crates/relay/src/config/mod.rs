@@ -3,6 +3,7 @@
 //! All problems are collected and told at once, each with file, key, value and what was expected.
 
 mod certificates;
+mod crls;
 mod file;
 mod providers;
 mod sip;

@@ -1,5 +1,6 @@
 //! `[apple]` and `[windows_phone]`: who takes pushes, and what we show them.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use pushrelay_providers::Identity;
@@ -58,7 +59,7 @@ impl Resolver {
         app: &file::App,
         environment: Option<Environment>,
     ) -> Option<Endpoint> {
-        let roots = self.roots(&format!("{key}.roots"), &app.roots)?;
+        let roots = self.roots(&format!("{key}.roots"), from_ref(&app.roots))?;
         let endpoint = match (&app.url, environment) {
             (Some(url), _) => match Endpoint::parse(url, roots) {
                 Ok(endpoint) => endpoint,
@@ -190,7 +191,7 @@ impl Resolver {
                 "senders can make this host talk to addresses of your own network: for tests only",
             );
         }
-        let roots = self.roots("windows_phone.roots", &file.roots)?;
+        let roots = self.roots("windows_phone.roots", from_ref(&file.roots))?;
         let identity = match &file.certificate {
             Some(files) => {
                 Some(self.identity("windows_phone.certificate", "windows_phone", "mpns", files)?)

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{Resolver, certificates, file};
@@ -102,6 +103,23 @@ impl Resolver {
         names
     }
 
+    /// The names that our certificates ought to have. What is no name among the addresses is told elsewhere.
+    fn expected_names(&mut self, sip: &file::Sip) -> certificates::ExpectedNames {
+        let mut expected = certificates::ExpectedNames {
+            names: Vec::new(),
+            hosts: sip
+                .addresses
+                .iter()
+                .filter_map(|text| Address::parse(text))
+                .map(|address| address.host().clone())
+                .collect(),
+        };
+        if !sip.names.is_empty() {
+            expected.names = self.names("sip.names", &sip.names);
+        }
+        expected
+    }
+
     pub(super) fn server_tls(&mut self, sip: &file::Sip) -> Option<Arc<ServerConfig>> {
         let mut keys = Vec::new();
         if sip.certificates.is_empty() {
@@ -110,8 +128,10 @@ impl Resolver {
                 "got an empty list, expected at least one { chain, key }",
             );
         }
+        let expected = self.expected_names(sip);
         for (index, files) in sip.certificates.iter().enumerate() {
-            keys.extend(self.server_certificate(&format!("sip.certificates[{index}]"), files));
+            let key = format!("sip.certificates[{index}]");
+            keys.extend(self.server_certificate(&key, files, &expected));
         }
         let only_rsa = keys
             .iter()
@@ -122,11 +142,12 @@ impl Resolver {
                 "only RSA: Edges on Windows Server 2012 R2 and older need an ECDSA (P-256) certificate beside it",
             );
         }
+        let revocation = self.revocation(sip);
         let roots = self.roots("sip.client_roots", &sip.client_roots)?;
         if keys.is_empty() {
             return None;
         }
-        match tls::server_config(keys, roots) {
+        match tls::server_config(keys, roots, revocation) {
             Ok(config) => Some(Arc::new(config)),
             Err(error) => {
                 self.problem("sip.certificates", error);
@@ -135,36 +156,47 @@ impl Resolver {
         }
     }
 
-    pub(super) fn roots(&mut self, key: &str, text: &str) -> Option<Arc<RootCertStore>> {
-        let certificates = if text == "system" {
+    pub(super) fn roots(&mut self, key: &str, texts: &[String]) -> Option<Arc<RootCertStore>> {
+        let mut store = RootCertStore::empty();
+        if texts.is_empty() {
+            self.problem(
+                key,
+                "got an empty list, expected \"system\", a PEM file or a folder of them",
+            );
+        }
+        for text in texts {
+            let certificates = self.root_certificates(key, text)?;
+            let (added, _) = store.add_parsable_certificates(certificates);
+            if added == 0 {
+                self.problem(
+                    key,
+                    format!("got {text:?}, expected at least one usable root certificate"),
+                );
+            }
+        }
+        (!store.is_empty()).then(|| Arc::new(store))
+    }
+
+    fn root_certificates(&mut self, key: &str, text: &str) -> Option<Vec<CertificateDer<'static>>> {
+        if text == "system" {
             let found = rustls_native_certs::load_native_certs();
             if found.certs.is_empty() {
                 self.problem(key, "got \"system\", but this system has no root certificates (Debian: ca-certificates)");
                 return None;
             }
-            found.certs
-        } else {
-            let path = self.path(Path::new(text));
-            match certificates::read_all(&path) {
-                Ok(certificates) => certificates,
-                Err(error) => {
-                    self.problem(
-                        key,
-                        format!("got {text:?}, expected \"system\", a PEM file or a directory of them: {error}"),
-                    );
-                    return None;
-                }
-            }
-        };
-        let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(certificates);
-        if added == 0 {
-            self.problem(
-                key,
-                format!("got {text:?}, expected at least one usable root certificate"),
-            );
-            return None;
+            return Some(found.certs);
         }
-        Some(Arc::new(store))
+        match certificates::read_all(&self.path(Path::new(text))) {
+            Ok(certificates) => Some(certificates),
+            Err(error) => {
+                self.problem(
+                    key,
+                    format!(
+                        "got {text:?}, expected \"system\", a PEM file or a folder of them: {error}"
+                    ),
+                );
+                None
+            }
+        }
     }
 }
