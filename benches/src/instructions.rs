@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::generator::{Pace, Plan};
 use crate::process::Subject;
 use crate::stage::{Kind, Stage, StageArgs};
+use pushrelay_benches::generator::{Pace, Plan};
 
 /// `instructions`
 #[derive(clap::Args)]
@@ -82,13 +82,13 @@ async fn count(
         messages,
         at_most: AT_MOST,
     };
-    let tally = generator.drive(plan).await?;
+    let tally = generator.drive(plan).await?.unbroken()?;
     let pushed = apple.accepted()?;
     ensure!(
         tally.accepted() == messages && pushed == messages,
         "of {messages} MESSAGEs {} were answered 200 and {pushed} reached Apple: {:?}",
         tally.accepted(),
-        tally.answers
+        tally.statuses()
     );
     drop(generator);
     subject.stop()?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::generator::{Pace, Plan, Tally};
 use crate::process::Subject;
 use crate::stage::{Kind, Stage, StageArgs};
+use pushrelay_benches::generator::{Pace, Plan, Tally};
 
 /// `load`
 #[derive(clap::Args)]
@@ -98,12 +98,12 @@ async fn round(stage: &Stage, kind: Kind, plan: Plan) -> anyhow::Result<Round> {
         messages: WARM_UP,
         ..plan
     };
-    let warm_up = generator.drive(warm_up).await?;
+    let warm_up = generator.drive(warm_up).await?.unbroken()?;
     account(&warm_up, 0, apple.accepted()?)?;
 
     let accepted = apple.accepted()?;
     let cpu = subject.cpu()?;
-    let tally = generator.drive(plan).await?;
+    let tally = generator.drive(plan).await?.unbroken()?;
     let cpu = subject.cpu()? - cpu;
     account(&tally, accepted, apple.accepted()?)?;
     let (_, most) = subject.memory()?;

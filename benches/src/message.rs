@@ -149,6 +149,12 @@ impl Answers {
     }
 }
 
+/// The number of the MESSAGE that names this device token.
+pub fn number_of_token(token: &str) -> Option<u64> {
+    let digits = token.as_bytes().get(token.len().checked_sub(DIGITS)?..)?;
+    number(digits, 0..DIGITS, 16)
+}
+
 fn number(bytes: &[u8], range: Range<usize>, radix: u32) -> Option<u64> {
     let digits = std::str::from_utf8(bytes.get(range)?).ok()?;
     u64::from_str_radix(digits, radix).ok()
@@ -169,7 +175,7 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         let token = body["targets"][0]["token"].as_str().unwrap();
         assert_eq!(token.len(), 64);
-        assert!(token.ends_with("000000000000feed"));
+        assert_eq!(number_of_token(token), Some(0xfeed));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use anyhow::Context;
 use pushrelay_peers::world::RELAY_NAME;
 use tempfile::TempDir;
 
-use crate::generator::Generator;
 use crate::process::Apple;
 use crate::site::Site;
+use pushrelay_benches::generator::Generator;
 use pushrelay_benches::message::Template;
 
 /// What can be measured.
@@ -110,7 +110,7 @@ impl Stage {
         let run = u64::try_from(since_1970.as_nanos())?;
         let template = Template::new(self.args.body, run);
         let tls = self.site.edge_tls()?;
-        Generator::connect(address, tls, RELAY_NAME, self.args.connections, template).await
+        Generator::connect(address, tls, RELAY_NAME, self.args.connections, template, 0).await
     }
 
     fn relay(&self) -> anyhow::Result<PathBuf> {

@@ -3,6 +3,7 @@
 //! Not here: how to build it, and what is in its configuration.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct DaemonOptions {
     pub environment: Vec<(String, String)>,
     /// Whether the process leaves our process group, so that Ctrl-C in a terminal reaches us alone.
     pub own_process_group: bool,
+    /// A program with its arguments that becomes the daemon, such as `strace -D`: signals go to this process.
+    pub behind: Vec<OsString>,
 }
 
 impl Daemon {
@@ -54,9 +57,25 @@ impl Daemon {
         dir: &Path,
         options: DaemonOptions,
     ) -> io::Result<Daemon> {
+        let mut daemon = Daemon::launch(binary, config, dir, options)?;
+        daemon.ready().await?;
+        Ok(daemon)
+    }
+
+    /// The same without waiting for [`ready`](Daemon::ready).
+    pub fn launch(
+        binary: &Path,
+        config: &str,
+        dir: &Path,
+        options: DaemonOptions,
+    ) -> io::Result<Daemon> {
         let path = dir.join("pushrelay.toml");
         std::fs::write(&path, config)?;
-        let mut command = Command::new(binary);
+        let mut words = options.behind.iter().map(OsString::as_os_str);
+        let mut command = Command::new(words.next().unwrap_or(binary.as_os_str()));
+        if !options.behind.is_empty() {
+            command.args(words).arg(binary);
+        }
         if options.own_process_group {
             command.process_group(0);
         }
@@ -79,14 +98,12 @@ impl Daemon {
         if let Some(stdout) = child.stdout.take() {
             readers.push(tokio::spawn(read_lines(stdout, Arc::clone(&log))));
         }
-        let mut daemon = Daemon {
+        Ok(Daemon {
             child,
             log,
             readers,
             config: path,
-        };
-        daemon.wait_ready().await?;
-        Ok(daemon)
+        })
     }
 
     /// Where it listens for SIP over TLS.
@@ -220,7 +237,8 @@ impl Daemon {
         }
     }
 
-    async fn wait_ready(&mut self) -> io::Result<()> {
+    /// Waits up to 20 s until both listeners are there and `/readyz` says 200.
+    pub async fn ready(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START_TIME;
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -7,15 +7,18 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::ClientConfig;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
 use crate::apns::{ApnsOptions, FakeApns};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, DaemonOptions};
 use crate::edge::FakeEdge;
 use crate::mpns::{FakeMpns, MpnsOptions};
 use crate::pki::{ApnsKey, Authority, Eku, Issued, Key, Leaf};
+use crate::tls;
 
 /// The name in the relay's certificate.
 pub const RELAY_NAME: &str = "relay.push.example.org";
@@ -274,6 +277,17 @@ impl World {
     /// Runs the relay with the configuration as it is now.
     pub async fn daemon(&self, binary: &Path) -> io::Result<Daemon> {
         Daemon::start(binary, &self.config.to_string(), self.dir.path()).await
+    }
+
+    /// The same with options, without waiting until it is ready.
+    pub fn launch(&self, binary: &Path, options: DaemonOptions) -> io::Result<Daemon> {
+        Daemon::launch(binary, &self.config.to_string(), self.dir.path(), options)
+    }
+
+    /// How the partner's Access Edge does TLS, for a sender of one's own.
+    pub fn edge_tls(&self) -> io::Result<Arc<ClientConfig>> {
+        let roots = tls::roots(&self.certificates.root_pem)?;
+        tls::client(Some(&self.certificates.edge), roots)
     }
 
     /// Connects as the partner's Access Edge.

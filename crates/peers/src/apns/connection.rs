@@ -326,6 +326,7 @@ impl Exchange {
                     Some(_) => false,
                 };
                 received.status = answered.then_some(self.answer.status);
+                received.accepted = accepted;
                 self.shared.keep(received);
             }
         }

@@ -36,6 +36,8 @@ pub struct ApnsReceived {
     pub stream: u32,
     /// The status that was answered; `None` where a fault came in the way.
     pub status: Option<u16>,
+    /// Whether it was processed with status 200, so that a device would have got it, answered or not.
+    pub accepted: bool,
 }
 
 impl ApnsReceived {
@@ -58,6 +60,7 @@ impl ApnsReceived {
             connection: 0,
             stream: 0,
             status: None,
+            accepted: false,
         }
     }
 }

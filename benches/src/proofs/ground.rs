@@ -1,0 +1,241 @@
+//! Where a proof takes place: the real daemon as a process, the fakes in this one, and a spool that outlives them.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+use pushrelay_peers::daemon::DaemonOptions;
+use pushrelay_peers::world::RELAY_NAME;
+use pushrelay_peers::{Daemon, Samples, World, WorldOptions};
+use pushrelay_spool::{Options, Spool};
+use toml::Table;
+
+use super::ledger::Ledger;
+use crate::generator::{Generator, Pace, Plan};
+use crate::message::Template;
+
+/// The ground.
+pub(super) struct Ground {
+    /// Certificates, fakes, configuration.
+    pub(super) world: World,
+    binary: PathBuf,
+    template: Template,
+    next: u64,
+    spools: u32,
+}
+
+/// Everything that a proof waits for comes within this, or never.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Octets in the body of a MESSAGE.
+const BODY: usize = 600;
+
+/// What the dispatcher may have under way: small, so that the bound of a proof is sharp.
+pub(super) const DISPATCHED: usize = 16;
+
+impl Ground {
+    /// Makes certificates and starts the fakes.
+    pub(super) async fn lay(binary: &Path, options: WorldOptions) -> anyhow::Result<Ground> {
+        ensure!(
+            binary.is_file(),
+            "there is no {}: build it with the same profile, `cargo build -p pushrelay`",
+            binary.display()
+        );
+        let world = World::start_with(options).await?;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let run = u64::try_from(since_1970.as_nanos())?;
+        let mut ground = Ground {
+            world,
+            binary: binary.to_owned(),
+            template: Template::new(BODY, run),
+            next: 0,
+            spools: 0,
+        };
+        ground.set("spool", "in_flight", i64::try_from(DISPATCHED)?)?;
+        // Where it listens, and no line for each MESSAGE.
+        let level = "warn,pushrelay::listener=info,pushrelay::run=info";
+        ground.set("log", "level", level)?;
+        Ok(ground)
+    }
+
+    /// Sets a key in a table of the configuration, for the next start.
+    pub(super) fn set(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: impl Into<toml::Value>,
+    ) -> anyhow::Result<()> {
+        let table = self
+            .world
+            .config
+            .entry(table)
+            .or_insert(Table::new().into());
+        let table = table.as_table_mut().context("a table")?;
+        table.insert(key.to_owned(), value.into());
+        Ok(())
+    }
+
+    /// Sets how long a MESSAGE may wait for its verdict; `0s` puts everything into the spool first.
+    pub(super) fn reply_within(&mut self, within: &str) {
+        let within = within.to_owned();
+        self.world
+            .config
+            .insert("reply_within".to_owned(), within.into());
+    }
+
+    /// The next start begins with an empty spool.
+    pub(super) fn new_spool(&mut self) -> anyhow::Result<()> {
+        self.spools += 1;
+        let path = format!("spool-{}.sqlite", self.spools);
+        self.set("spool", "path", path)
+    }
+
+    /// The file of the spool.
+    pub(super) fn spool(&self) -> PathBuf {
+        self.world
+            .dir
+            .path()
+            .join(format!("spool-{}.sqlite", self.spools))
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub(super) async fn start(&self) -> anyhow::Result<Daemon> {
+        let mut daemon = self.launch(&[], &[])?;
+        daemon.ready().await?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon as what becomes of another program, with more variables in its environment.
+    pub(super) fn launch(
+        &self,
+        behind: &[OsString],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Daemon> {
+        let environment = environment.iter();
+        let options = DaemonOptions {
+            environment: environment
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            behind: behind.to_vec(),
+            ..DaemonOptions::default()
+        };
+        Ok(self.world.launch(&self.binary, options)?)
+    }
+
+    /// Connects to the daemon as the partner's Edge.
+    pub(super) async fn connect(
+        &self,
+        address: SocketAddr,
+        connections: usize,
+    ) -> anyhow::Result<Generator> {
+        let tls = self.world.edge_tls()?;
+        let template = self.template.clone();
+        Generator::connect(address, tls, RELAY_NAME, connections, template, self.next).await
+    }
+
+    /// Sends what a ledger has open once more, then new MESSAGEs, until all is sent or the daemon ends.
+    pub(super) async fn send(
+        &mut self,
+        mut generator: Generator,
+        ledger: &mut Ledger,
+        load: Load,
+    ) -> anyhow::Result<()> {
+        let open = ledger.open();
+        if !open.is_empty() {
+            let tally = generator.repeat(open, load.window).await?;
+            ledger.hear(&tally);
+            if !tally.broken.is_empty() {
+                return Ok(());
+            }
+        }
+        let plan = Plan {
+            pace: Pace::Window(load.window),
+            messages: load.messages,
+            at_most: PATIENCE,
+        };
+        let tally = generator.drive(plan).await?;
+        self.next = generator.next();
+        ledger.hear(&tally);
+        Ok(())
+    }
+
+    /// Starts the daemon once more, with nobody to kill it: what is open is sent again until it is answered 200, what waits
+    /// is delivered, the books of the daemon balance, and it ends by itself.
+    pub(super) async fn aftermath(&mut self, ledger: &mut Ledger) -> anyhow::Result<Samples> {
+        self.sound_spool().await?;
+        let mut daemon = self.start().await?;
+        let nothing_new = Load {
+            connections: 1,
+            window: 8,
+            messages: 0,
+        };
+        let generator = self.connect(daemon.sip_addr(), 1).await?;
+        self.send(generator, ledger, nothing_new).await?;
+        let open = ledger.open();
+        ensure!(open.is_empty(), "sent again and not answered 200: {open:?}");
+        let samples = settled(&daemon).await?;
+        let status = daemon.terminate().await?;
+        ensure!(
+            status.success(),
+            "{status} after SIGTERM: {:#?}",
+            daemon.logs()
+        );
+        self.take(ledger).await?;
+        let violations = self.world.apple.violations();
+        ensure!(violations.is_empty(), "{violations:?}");
+        Ok(samples)
+    }
+
+    /// Notes what Apple has got from a daemon that has ended.
+    pub(super) async fn take(&self, ledger: &mut Ledger) -> anyhow::Result<()> {
+        let apple = &self.world.apple;
+        apple
+            .wait_until(PATIENCE, |counts| counts.open_connections == 0)
+            .await?;
+        ledger.take(apple)
+    }
+
+    /// Opens a copy of what a dead daemon has left, as its next life would, and lets the spool judge itself.
+    pub(super) async fn sound_spool(&self) -> anyhow::Result<()> {
+        let copy = tempfile::tempdir()?;
+        let (from, to) = (self.spool(), copy.path().join("spool.sqlite"));
+        if !from.exists() {
+            return Ok(()); // killed before there was one
+        }
+        for suffix in ["", "-wal"] {
+            let with_suffix = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+            if with_suffix(&from).exists() {
+                std::fs::copy(with_suffix(&from), with_suffix(&to))?;
+            }
+        }
+        let spool = Spool::open(&to, Options::default())?;
+        let faults = spool.check().await?;
+        spool.close().await;
+        ensure!(faults.is_empty(), "the spool is damaged: {faults:?}");
+        Ok(())
+    }
+}
+
+/// Waits until nothing is in flight and nothing waits.
+pub(super) async fn settled(daemon: &Daemon) -> anyhow::Result<Samples> {
+    let samples = daemon
+        .wait_metrics(PATIENCE, |samples| {
+            samples.sum("pushrelay_targets_in_flight", &[]) == 0.0
+                && samples.sum("pushrelay_targets_waiting", &[]) == 0.0
+        })
+        .await?;
+    Ok(samples)
+}
+
+/// How much is sent at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// SIP connections.
+    pub(super) connections: usize,
+    /// Unanswered on each.
+    pub(super) window: u64,
+    /// At most, over all connections.
+    pub(super) messages: u64,
+}

@@ -1,0 +1,15 @@
+//! The proofs that the daemon keeps its promises while it is killed, its disk fails, and its providers are at their worst.
+//!
+//! Each proof is a plan and a function that carries it out: long as a command of `pushrelay-benches`, short as a test of the
+//! daemon. It fails when a promise is broken, and says what it has seen when none is. Not here: what the parts do by
+//! themselves; each crate's own tests hold that.
+
+pub mod crash;
+mod dice;
+mod ground;
+pub mod kill_points;
+mod ledger;
+mod strace;
+
+pub use ledger::Balance;
+pub use strace::is_here as has_strace;

@@ -1,0 +1,89 @@
+//! The system calls of the daemon, struck or watched by `strace`.
+//!
+//! strace counts the calls of each thread by itself. So a proof strikes at one thread: the n-th call then is one call.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use pushrelay_peers::Daemon;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Every call that changes a file or sends something. What an architecture does not have is left out by the question mark.
+pub(super) const CHANGES: &str = "write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,ftruncate,\
+                           ?rename,renameat,?renameat2,?unlink,unlinkat";
+
+/// A tracer that is attached to a running daemon. It ends with the daemon, or when this value is dropped.
+pub(super) struct Strace {
+    /// Killed with this value; the daemon then goes on untraced.
+    _child: Child,
+}
+
+/// How long strace may take to attach or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Strace {
+    /// Attaches to one thread.
+    pub(super) async fn attach(
+        thread: u32,
+        expression: &str,
+        output: &Path,
+    ) -> anyhow::Result<Strace> {
+        let mut child = Command::new("strace")
+            .args(["-e", expression, "-p", &thread.to_string(), "-o"])
+            .arg(output)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("strace (Debian: apt-get install strace)")?;
+        let mut said = BufReader::new(child.stderr.take().context("its errors")?);
+        let mut line = String::new();
+        tokio::time::timeout(PATIENCE, said.read_line(&mut line)).await??;
+        ensure!(line.contains(" attached"), "strace: {line}");
+        // What it says at its end nobody needs; but it must not be held up saying it.
+        tokio::spawn(async move { said.read_to_end(&mut Vec::new()).await });
+        Ok(Strace { _child: child })
+    }
+}
+
+/// The words that put strace before the daemon's start, on all its threads.
+pub(super) fn before(expression: &str, output: &Path) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["strace", "-D", "-f", "-qq", "-e", expression, "-o"]
+        .map(OsString::from)
+        .into();
+    words.push(output.into());
+    words
+}
+
+/// The threads of the daemon with this name, as the kernel shows it.
+pub(super) fn threads(daemon: &Daemon, name: &str) -> anyhow::Result<Vec<u32>> {
+    let process = daemon.pid().context("a daemon that runs")?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let entry = entry?;
+        if fs::read_to_string(entry.path().join("comm"))?.trim_end() == name {
+            let thread = entry.file_name().into_string().ok();
+            found.push(thread.and_then(|id| id.parse().ok()).context("a number")?);
+        }
+    }
+    found.sort_unstable();
+    if found.is_empty() {
+        bail!("the daemon has no thread {name:?}");
+    }
+    Ok(found)
+}
+
+/// Whether `strace` is there and may trace. Where it is not, there is nothing to prove.
+pub fn is_here() -> bool {
+    let here = std::process::Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .stderr(Stdio::null())
+        .status();
+    here.is_ok_and(|status| status.success())
+}
