@@ -7,12 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use pushrelay_push::body::{Body, BodyError};
+use pushrelay_push::body::{Body, BodyError, Damage, Headers};
 use pushrelay_push::{Event, Expiry, Notification};
 use pushrelay_sip::{Answer, Request};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::attempt;
+use crate::config::UnknownBody;
 use crate::delivery::Delivery;
 use crate::metrics::Refusal;
 use crate::recent::Before;
@@ -32,15 +33,26 @@ pub(crate) enum Intake {
 /// What a MESSAGE waits for.
 pub(crate) enum Wait {
     /// For the verdicts on its targets.
-    Verdicts(Box<Delivery>),
+    Verdicts(Box<Delivery>, Damage),
+    /// For its capture to be on disk.
+    Capture(Box<Capture>),
     /// For the answer to the same MESSAGE, which came over another connection.
     Repetition(watch::Receiver<Option<u16>>),
+}
+
+/// A MESSAGE that nobody could read, and that counts as accepted once it is kept.
+pub(crate) struct Capture {
+    kept: oneshot::Receiver<bool>,
+    accepted: Answer,
+    refused: Answer,
 }
 
 /// How a MESSAGE ended, in the words of the log.
 pub(crate) enum Words {
     /// A word for each target.
     Verdicts(Verdicts),
+    /// Nobody could read it, and it was kept.
+    Captured,
     /// As the same MESSAGE before it.
     Repeated,
 }
@@ -49,6 +61,7 @@ impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Words::Verdicts(verdicts) => verdicts.fmt(f),
+            Words::Captured => f.write_str("captured"),
             Words::Repeated => f.write_str("repeated"),
         }
     }
@@ -58,9 +71,9 @@ impl Wait {
     /// Waits; gives the answer, and what the log says of it.
     pub(crate) async fn answer(self) -> (Answer, Words) {
         match self {
-            Wait::Verdicts(delivery) => {
+            Wait::Verdicts(delivery, damage) => {
                 let (verdicts, claim, rules) = delivery.settle().await;
-                let answer = verdicts::answer(
+                let mut answer = verdicts::answer(
                     &verdicts,
                     rules.accepted_status,
                     rules.addresses.first_host(),
@@ -68,7 +81,17 @@ impl Wait {
                 if answer.status() < 300 {
                     claim.keep(answer.status());
                 }
+                if !damage.is_none() {
+                    answer = name_damage(answer, damage);
+                }
                 (answer, Words::Verdicts(verdicts))
+            }
+            Wait::Capture(capture) => {
+                let answer = match capture.kept.await {
+                    Ok(true) => capture.accepted,
+                    Ok(false) | Err(_) => capture.refused,
+                };
+                (answer, Words::Captured)
             }
             Wait::Repetition(mut outcome) => {
                 let status = outcome
@@ -99,37 +122,54 @@ pub(crate) fn judge(
 ) -> Intake {
     match admit(rules, request, sender) {
         Ok(None) => Intake::Answer(
-            Answer::options().field("Accept", rules.decoders.accept().to_owned()),
+            Answer::options().field("Accept", rules.bodies.decoders.accept().to_owned()),
             None,
         ),
-        Ok(Some((sender, notification))) => {
-            let from_tag = request.from().tag().unwrap_or_default();
-            let identity = service.recent.identity(
-                sender.account.number,
-                request.call_id(),
-                request.cseq().0,
-                from_tag,
-            );
-            match service.recent.claim(identity, Instant::now()) {
-                Before::Never(claim) => {
-                    let expiry = expiry(rules, &notification, now);
-                    let partner = &sender.partner;
-                    let delivery = Delivery::new(
-                        service,
-                        rules,
-                        request,
-                        partner,
-                        notification,
-                        expiry,
-                        claim,
-                    );
-                    Intake::Wait(Wait::Verdicts(delivery))
-                }
-                Before::Now(outcome) => Intake::Wait(Wait::Repetition(outcome)),
-                Before::Answered(status) => Intake::Answer(Answer::new(status), None),
-            }
-        }
+        Ok(Some(sender)) => match decode(rules, request) {
+            Ok(read) => deliver(service, rules, request, sender, read, now),
+            Err(reason) => unread(service, rules, request, reason),
+        },
         Err((answer, refusal)) => Intake::Answer(answer, Some(refusal)),
+    }
+}
+
+/// Begins with a push, unless it has come before.
+fn deliver(
+    service: &Arc<Service>,
+    rules: &Arc<Rules>,
+    request: &Request,
+    sender: &Sender,
+    (notification, damage): (Notification, Damage),
+    now: SystemTime,
+) -> Intake {
+    let from_tag = request.from().tag().unwrap_or_default();
+    let identity = service.recent.identity(
+        sender.account.number,
+        request.call_id(),
+        request.cseq().0,
+        from_tag,
+    );
+    match service.recent.claim(identity, Instant::now()) {
+        Before::Never(claim) => {
+            service.metrics.damage(damage);
+            if let Some(config) = rules.bodies.capture.as_ref().filter(|config| config.all) {
+                service.captures.keep(config, request, "decoded");
+            }
+            let expiry = expiry(rules, &notification, now);
+            let partner = &sender.partner;
+            let delivery = Delivery::new(
+                service,
+                rules,
+                request,
+                partner,
+                notification,
+                expiry,
+                claim,
+            );
+            Intake::Wait(Wait::Verdicts(delivery, damage))
+        }
+        Before::Now(outcome) => Intake::Wait(Wait::Repetition(outcome)),
+        Before::Answered(status) => Intake::Answer(Answer::new(status), None),
     }
 }
 
@@ -144,7 +184,7 @@ fn admit<'a>(
     rules: &Rules,
     request: &Request,
     sender: Option<&'a Sender>,
-) -> Result<Option<(&'a Sender, Notification)>, Refused> {
+) -> Result<Option<&'a Sender>, Refused> {
     let Some(sender) = sender else {
         let reason = "your certificate names no partner of this relay: ask its operator to add your Access Edge";
         return Err(refused(403, reason, Refusal::Stranger));
@@ -184,31 +224,83 @@ fn admit<'a>(
             Refusal::ForeignUri,
         ));
     }
-    decode(rules, request).map(|notification| Some((sender, notification)))
+    Ok(Some(sender))
 }
 
-fn decode(rules: &Rules, request: &Request) -> Result<Notification, Refused> {
+fn decode(rules: &Rules, request: &Request) -> Result<(Notification, Damage), Unread> {
     let content_type = request
         .content_type()
         .and_then(|value| std::str::from_utf8(value).ok());
-    rules
-        .decoders
-        .decode(Body {
-            content_type,
-            bytes: request.body(),
-        })
-        .map_err(|error| {
-            let answer = Answer::new(error.status()).reason(error.to_string());
-            match error {
-                BodyError::NotUnderstood(_) => (
-                    answer.field("Accept", rules.decoders.accept().to_owned()),
-                    Refusal::NotUnderstood,
-                ),
-                BodyError::Malformed(_) | BodyError::TooLarge { .. } => {
-                    (answer, Refusal::Malformed)
-                }
-            }
-        })
+    let body = Body {
+        content_type,
+        bytes: request.body(),
+    };
+    let reading = rules.bodies.decoders.read(body, &HeadersOf(request));
+    let damage = reading.damage;
+    match reading.result {
+        Ok(notification) => Ok((notification, damage)),
+        Err(error) => Err(Unread { error, damage }),
+    }
+}
+
+/// What a mapping may look at beside the body.
+struct HeadersOf<'a>(&'a Request);
+
+impl Headers for HeadersOf<'_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.0.header(name)
+    }
+}
+
+/// A body that is no notification.
+struct Unread {
+    error: BodyError,
+    damage: Damage,
+}
+
+/// It is kept where the operator wants that, and refused, unless what was kept is enough.
+fn unread(service: &Service, rules: &Rules, request: &Request, unread: Unread) -> Intake {
+    let Unread { error, damage } = unread;
+    service.metrics.damage(damage);
+    let mut answer = Answer::new(error.status()).reason(error.to_string());
+    let mut refusal = Refusal::Malformed;
+    if let BodyError::NotUnderstood(_) = error {
+        answer = answer.field("Accept", rules.bodies.decoders.accept().to_owned());
+        refusal = Refusal::NotUnderstood;
+    }
+    if !damage.is_none() {
+        answer = name_damage(answer, damage);
+    }
+    if let Some(config) = &rules.bodies.capture {
+        let accepts = refusal == Refusal::NotUnderstood
+            && rules.bodies.unknown == UnknownBody::AcceptCaptured;
+        if !accepts {
+            service.captures.keep(config, request, refusal.label());
+        } else if let Some(kept) = service
+            .captures
+            .keep_and_tell(config, request, refusal.label())
+        {
+            service.metrics.refusal(refusal);
+            let reason = "not understood and not pushed, only kept for this relay's operator (bodies.unknown_body)";
+            return Intake::Wait(Wait::Capture(Box::new(Capture {
+                kept,
+                accepted: Answer::new(rules.accepted_status).reason(reason),
+                refused: answer,
+            })));
+        }
+    }
+    Intake::Answer(answer, Some(refusal))
+}
+
+/// Tells the sender's administrator what their own filter does.
+fn name_damage(answer: Answer, damage: Damage) -> Answer {
+    let reason = match answer.reason_text() {
+        "" => format!(
+            "repaired what an IM URL filter at the sender did to the body ({damage}): take http: and https: out of (Get-CsImFilterConfiguration).Prefixes"
+        ),
+        first => format!("{first}; an IM URL filter at the sender has changed the body ({damage})"),
+    };
+    answer.reason(reason)
 }
 
 /// The sender's time to live from when it made the notification, ours where it names none, and never past our ceiling.

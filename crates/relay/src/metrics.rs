@@ -13,6 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use pushrelay_push::apns::ApnsReason;
+use pushrelay_push::body::Damage;
 use pushrelay_push::mpns::MpnsReason;
 use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service, Transport, Verdict};
 use pushrelay_spool::{Bound, SpoolError, State, Stats};
@@ -49,6 +50,8 @@ families! {
     MESSAGES_IN_FLIGHT = "gauge" "pushrelay_messages_in_flight" [] "MESSAGE requests that were read and are not yet answered.";
     MESSAGE_SECONDS = "histogram" "pushrelay_message_seconds" [] "Time from a MESSAGE's last byte to its answer.";
     REFUSALS = "counter" "pushrelay_refusals_total" ["reason"] "Requests that were refused at the door, by reason.";
+    BODIES_DAMAGED = "counter" "pushrelay_bodies_damaged_total" ["kind"] "Bodies that an IM URL filter at the sender has changed: links (an underscore in front of them) or text_in_front; repaired where that is certain.";
+    CAPTURES = "counter" "pushrelay_captures_total" ["result"] "Requests to be kept for the operator: kept, dropped because the writer was too slow, failed because the disk would not take them.";
     TARGETS = "counter" "pushrelay_targets_total" ["service"] "Devices named by the MESSAGEs that were decoded.";
     TARGETS_SETTLED = "counter" "pushrelay_targets_settled_total" ["service", "ending"] "Targets by how they ended; unsettled ones were answered 503.";
     TARGETS_WAITING = "gauge" "pushrelay_targets_waiting" ["service"] "Targets that wait in the spool, those being tried included.";
@@ -218,6 +221,21 @@ impl Refusal {
     }
 }
 
+/// What became of a request that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CaptureResult {
+    /// It is a file.
+    Kept,
+    /// The writer was too slow.
+    Dropped,
+    /// The disk would not take it.
+    Failed,
+}
+
+impl CaptureResult {
+    const LABELS: [&str; 3] = ["kept", "dropped", "failed"];
+}
+
 /// Every SIP status that this program answers a MESSAGE with.
 const STATUSES: [u16; 17] = [
     200, 202, 400, 403, 404, 405, 410, 413, 415, 416, 420, 481, 488, 500, 503, 505, 513,
@@ -351,6 +369,9 @@ pub(crate) struct Metrics {
     pub(crate) messages_in_flight: IntGauge,
     pub(crate) message_seconds: Histogram,
     refusals: [IntCounter; 8],
+    damaged_links: IntCounter,
+    damaged_text_in_front: IntCounter,
+    captures: [IntCounter; 3],
     services: [ServiceMetrics; 2],
     apns_connections: GaugeVec,
     apns_streams: GaugeVec,
@@ -383,6 +404,8 @@ impl Metrics {
         let received = MESSAGES_RECEIVED.counters(&registry);
         let answered = MESSAGES_ANSWERED.counters(&registry);
         let refusals = REFUSALS.counters(&registry);
+        let damaged = BODIES_DAMAGED.counters(&registry);
+        let captures = CAPTURES.counters(&registry);
         let services = Services::new(&registry);
         let trouble = SPOOL_TROUBLE.int_gauges(&registry);
         let refused = SPOOL_REFUSALS.counters(&registry);
@@ -411,6 +434,9 @@ impl Metrics {
                 .histograms(&registry)
                 .with_label_values::<&str>(&[]),
             refusals: Refusal::ALL.map(|refusal| refusals.with_label_values(&[refusal.label()])),
+            damaged_links: damaged.with_label_values(&["links"]),
+            damaged_text_in_front: damaged.with_label_values(&["text_in_front"]),
+            captures: CaptureResult::LABELS.map(|label| captures.with_label_values(&[label])),
             services: Service::ALL.map(|service| services.of(service)),
             apns_connections: APNS_CONNECTIONS.gauges(&registry),
             apns_streams: APNS_STREAMS.gauges(&registry),
@@ -475,6 +501,21 @@ impl Metrics {
     /// Counts a request that was refused at the door.
     pub(crate) fn refusal(&self, refusal: Refusal) {
         self.refusals[refusal as usize].inc();
+    }
+
+    /// Counts what a URL filter has done to a body.
+    pub(crate) fn damage(&self, damage: Damage) {
+        if damage.links() {
+            self.damaged_links.inc();
+        }
+        if damage.text_in_front() {
+            self.damaged_text_in_front.inc();
+        }
+    }
+
+    /// Counts a request that was to be kept.
+    pub(crate) fn capture(&self, result: CaptureResult) {
+        self.captures[result as usize].inc();
     }
 
     /// The counters of one service.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use pushrelay_providers::mpns::MpnsClient;
 use pushrelay_push::Service as Provider;
-use pushrelay_push::body::Decoders;
 use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
-use crate::config::{Config, ConfiguredCertificate};
+use crate::config::{Bodies, Config, ConfiguredCertificate};
 use crate::partners::Partners;
 use crate::route::Route;
 
@@ -23,7 +22,7 @@ pub(crate) struct Rules {
     pub(crate) partners: Partners,
     pub(crate) addresses: Addresses,
     pub(crate) accepted_status: u16,
-    pub(crate) decoders: Decoders,
+    pub(crate) bodies: Bodies,
     pub(crate) reply_within: Duration,
     pub(crate) default_ttl: Duration,
     pub(crate) max_ttl: Duration,
@@ -62,7 +61,7 @@ impl Rules {
             partners: config.partners,
             addresses: config.addresses,
             accepted_status: config.accepted_status,
-            decoders: Decoders::new(config.channels),
+            bodies: config.bodies,
             reply_within: config.reply_within,
             default_ttl: config.default_ttl,
             max_ttl: config.max_ttl,

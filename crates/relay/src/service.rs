@@ -11,6 +11,7 @@ use pushrelay_sip as sip;
 use tokio::sync::watch;
 
 use crate::accounts::Accounts;
+use crate::capture::Captures;
 use crate::config::{Config, Limits};
 use crate::gone::GoneDevices;
 use crate::metrics::Metrics;
@@ -30,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) waiting: Option<Arc<Waiting>>,
     /// The MESSAGEs of the last half minute.
     pub(crate) recent: Recent,
+    /// Requests that are kept for the operator.
+    pub(crate) captures: Captures,
     /// Devices that are refused at the door.
     pub(crate) gone: GoneDevices,
     /// How patient the dispatcher is.
@@ -61,8 +64,10 @@ impl Service {
         };
         let (limits, dispatch_in_flight) = (config.limits.clone(), config.dispatch_in_flight);
         let received = metrics.messages_received.clone();
+        let captures = Captures::start(metrics.clone())?;
         let service = Service {
             metrics,
+            captures,
             rules: ArcSwap::from_pointee(Rules::new(config)?),
             accounts: Accounts::new(received, limits.connections_per_partner),
             limits,
@@ -87,6 +92,9 @@ impl Service {
         for certificate in &rules.certificates {
             self.metrics
                 .certificate(certificate.usage, &certificate.name, certificate.not_after);
+        }
+        if let Some(capture) = &rules.bodies.capture {
+            self.captures.prune(capture);
         }
     }
 

@@ -361,13 +361,14 @@ fn sample_and_manual_hold_exactly_the_keys_of_the_code() {
         .parse()
         .unwrap();
     let manual = std::fs::read_to_string(folder.join("README.md")).unwrap();
-    let places: [&[&str]; 9] = [
+    let places: [&[&str]; 10] = [
         &[],
         &["sip"],
         &["partners"],
         &["apple"],
         &["apple", "apps"],
         &["windows_phone"],
+        &["bodies"],
         &["spool"],
         &["admin"],
         &["limits"],

@@ -198,8 +198,8 @@ impl Request {
         self.0.message.known(known)
     }
 
-    /// What its fields point into.
-    pub(crate) fn head(&self) -> &[u8] {
+    /// Start line and header lines as they came, with the empty line at their end.
+    pub fn head(&self) -> &[u8] {
         self.0.message.head()
     }
 

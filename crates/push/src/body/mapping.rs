@@ -187,7 +187,7 @@ pub struct Field {
 pub struct Mapping {
     name: Box<str>,
     matching: Match,
-    extract: Vec<Pattern>,
+    groups: Vec<Pattern>,
     fields: Vec<Field>,
 }
 
@@ -207,7 +207,7 @@ pub enum MappingError {
     #[error("{0}: expected one rule, got two")]
     Twice(Box<str>),
     /// A group that no regular expression has.
-    #[error("{field}: expected a named group of match.body or extract, got {group:?}")]
+    #[error("{field}: expected a named group of match.body or match.groups, got {group:?}")]
     Group {
         /// The member whose rule names it.
         field: Box<str>,
@@ -217,11 +217,11 @@ pub enum MappingError {
 }
 
 impl Mapping {
-    /// `extract` are expressions that need not match, for their named groups.
+    /// `groups` are expressions that need not match, for their named groups.
     pub fn new(
         name: &str,
         matching: Match,
-        extract: Vec<Pattern>,
+        groups: Vec<Pattern>,
         fields: Vec<Field>,
     ) -> Result<Mapping, MappingError> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -244,7 +244,7 @@ impl Mapping {
                 && !matching
                     .body
                     .iter()
-                    .chain(&extract)
+                    .chain(&groups)
                     .any(|pattern| pattern.groups().any(|name| name == &**group))
             {
                 return Err(MappingError::Group {
@@ -256,7 +256,7 @@ impl Mapping {
         Ok(Mapping {
             name: name.into(),
             matching,
-            extract,
+            groups,
             fields,
         })
     }
@@ -327,7 +327,7 @@ impl Mapping {
     }
 
     fn find(&self, field: &Field, document: &Document<'_>) -> Found {
-        let patterns = self.matching.body.iter().chain(&self.extract);
+        let patterns = self.matching.body.iter().chain(&self.groups);
         field.rule.find(document, patterns, field.name.is_integer)
     }
 

@@ -141,7 +141,7 @@ fn a_foreign_text_is_read_by_its_groups_and_its_user_agent() {
         body: Some(Pattern::new("(?m)^Token: (?<token>[0-9a-f ]+)").unwrap()),
         ..Match::default()
     };
-    let extract = vec![Pattern::new("(?m)^Badge: (?<badge>[0-9]+)").unwrap()];
+    let groups = vec![Pattern::new("(?m)^Badge: (?<badge>[0-9]+)").unwrap()];
     let mut token = group("token");
     token.transforms = vec![Transform::Hex];
     let rules = [
@@ -150,7 +150,7 @@ fn a_foreign_text_is_read_by_its_groups_and_its_user_agent() {
         ("badge", group("badge")),
         ("from.name", Rule::new(Source::Header("User-Agent".into()))),
     ];
-    let mapping = Mapping::new("text", matching, extract, fields(rules)).unwrap();
+    let mapping = Mapping::new("text", matching, groups, fields(rules)).unwrap();
     let body = "Hello\r\nToken: 00fc 13ad\r\nBadge: 7\r\n";
     let got = decode_with(mapping.clone(), body, &Agent).unwrap();
     assert_eq!(got.badge, Some(7));
@@ -261,7 +261,7 @@ fn a_mapping_that_cannot_work_is_none() {
     assert_eq!(new("a b", fields(rules())).unwrap_err(), MappingError::Name);
     assert_eq!(
         new("a", fields(rules())).unwrap_err().to_string(),
-        "targets[0].token: expected a named group of match.body or extract, got \"t\""
+        "targets[0].token: expected a named group of match.body or match.groups, got \"t\""
     );
     let [event, token] = rules();
     assert_eq!(

@@ -28,6 +28,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) windows_phone: WindowsPhone,
     #[serde(default)]
+    pub(crate) bodies: Bodies,
+    #[serde(default)]
     pub(crate) spool: Spool,
     #[serde(default)]
     pub(crate) admin: Admin,
@@ -161,6 +163,64 @@ impl Default for WindowsPhone {
             certificate: None,
         }
     }
+}
+
+/// `[bodies]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bodies {
+    pub(crate) decoders: Vec<DecoderName>,
+    pub(crate) mappings: Option<PathBuf>,
+    pub(crate) unknown_body: UnknownBody,
+    pub(crate) capture: CaptureMode,
+    pub(crate) capture_folder: Option<PathBuf>,
+    pub(crate) capture_files: usize,
+    pub(crate) capture_bytes: u64,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) capture_age: Duration,
+    pub(crate) capture_redact: bool,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Bodies {
+            decoders: vec![DecoderName::Json, DecoderName::Xml, DecoderName::Mappings],
+            mappings: None,
+            unknown_body: UnknownBody::Reject,
+            capture: CaptureMode::Off,
+            capture_folder: None,
+            capture_files: 1000,
+            capture_bytes: 64 * 1024 * 1024,
+            capture_age: Duration::from_secs(7 * 24 * 3600),
+            capture_redact: true,
+        }
+    }
+}
+
+/// An element of `decoders`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DecoderName {
+    Json,
+    Xml,
+    Mappings,
+}
+
+/// `unknown_body`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UnknownBody {
+    Reject,
+    AcceptCaptured,
+}
+
+/// `capture`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CaptureMode {
+    Off,
+    Undecodable,
+    All,
 }
 
 /// `[spool]`

@@ -2,9 +2,11 @@
 //!
 //! All problems are collected and told at once, each with file, key, value and what was expected.
 
+mod bodies;
 mod certificates;
 mod crls;
 mod file;
+mod mapping;
 mod providers;
 mod sip;
 
@@ -22,8 +24,9 @@ use rustls::ServerConfig;
 use crate::address::Addresses;
 use crate::partners::Partners;
 
+pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
-pub(crate) use file::{Limits, LogFormat};
+pub(crate) use file::{Limits, LogFormat, UnknownBody};
 
 /// What the daemon runs on.
 pub(crate) struct Config {
@@ -40,7 +43,7 @@ pub(crate) struct Config {
     pub(crate) apple: Option<Vec<App>>,
     /// `None` while the platform is switched off.
     pub(crate) windows_phone: Option<MpnsOptions>,
-    pub(crate) channels: ChannelPolicy,
+    pub(crate) bodies: Bodies,
     /// `None` where nothing can wait.
     pub(crate) spool: Option<SpoolConfig>,
     pub(crate) dispatch_in_flight: usize,
@@ -170,6 +173,7 @@ impl Resolver {
             ports: file.windows_phone.ports.clone(),
             path_prefixes: file.windows_phone.path_prefixes.clone(),
         };
+        let bodies = self.bodies(&file.bodies, channels);
         let windows_phone = if file.windows_phone.enabled {
             self.windows_phone(file.windows_phone)
         } else {
@@ -196,7 +200,7 @@ impl Resolver {
                 partners,
                 apple,
                 windows_phone,
-                channels,
+                bodies,
                 spool,
                 dispatch_in_flight: file.spool.in_flight.max(1),
                 gone_devices: file.spool.gone_devices,
