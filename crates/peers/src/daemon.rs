@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,9 +22,13 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::books;
 use crate::samples::Samples;
 
 /// A running daemon. The process is killed when this value is dropped.
+///
+/// Its books must balance whenever it is told to end: [`terminate`](Daemon::terminate) and SIGTERM fail where they do not, and
+/// dropping a daemon that still runs panics. Only [`kill`](Daemon::kill) asks nothing.
 pub struct Daemon {
     child: Child,
     log: Arc<Log>,
@@ -196,8 +200,11 @@ impl Daemon {
         }
     }
 
-    /// Sends a signal, such as `Signal::HUP`.
+    /// Sends a signal, such as `Signal::HUP`. Before SIGTERM the books must balance.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if signal == Signal::TERM {
+            self.balance()?;
+        }
         let pid = (self.child.id())
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw)
@@ -216,6 +223,36 @@ impl Daemon {
     pub async fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.start_kill()?;
         self.wait(Duration::from_secs(30)).await
+    }
+
+    fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until the books balance, a few seconds at most: a relay that works counts on while it is read. Blocks, so that a
+    /// drop can do it too.
+    fn balance(&self) -> io::Result<()> {
+        let deadline = Instant::now() + BOOKS_TIME;
+        loop {
+            let samples = Samples::parse(&http_get_blocking(self.admin_addr(), "/metrics")?);
+            let samples = samples.map_err(io::Error::other)?;
+            let troubled = samples.sum("pushrelay_spool_trouble", &[]) > 0.0;
+            let books = books::conservation(&samples).and_then(|()| {
+                if troubled {
+                    Ok(()) // a disk that does not answer says nothing of what is on it
+                } else {
+                    books::waiting_is_on_disk(&samples)
+                }
+            });
+            match books {
+                Ok(()) => return Ok(()),
+                Err(imbalance) if Instant::now() >= deadline => {
+                    let what = format!("{imbalance}\n{samples}\nthe log:\n{}", self.tail());
+                    return Err(io::Error::other(what));
+                }
+                Err(_) => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
     }
 
     /// Waits for the process to end by itself; every line of its log has been read then.
@@ -268,6 +305,35 @@ impl Daemon {
         let state = self.log.lock();
         let from = state.lines.len().saturating_sub(50);
         state.lines[from..].join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() || !self.runs() || self.listener("admin").is_none() {
+            return;
+        }
+        if let Err(error) = self.balance() {
+            // One that somebody else has killed meanwhile owes nothing.
+            std::thread::sleep(LOOK_AGAIN);
+            assert!(!self.runs(), "at the end of a daemon: {error}");
+        }
+    }
+}
+
+/// GET over HTTP/1.1 on the thread that calls: the body of a 200.
+fn http_get_blocking(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut socket = std::net::TcpStream::connect_timeout(&address, HTTP_TIME)?;
+    socket.set_read_timeout(Some(HTTP_TIME))?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    if head.starts_with("HTTP/1.1 200 ") {
+        Ok(body.to_owned())
+    } else {
+        Err(io::Error::other(format!("GET {path}: {answer}")))
     }
 }
 
@@ -361,4 +427,5 @@ async fn read_lines(pipe: impl AsyncRead + Unpin, log: Arc<Log>) {
 
 const START_TIME: Duration = Duration::from_secs(20);
 const HTTP_TIME: Duration = Duration::from_secs(5);
+const BOOKS_TIME: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -5,6 +5,7 @@
 //! every rule that Apple and Microsoft prescribe, count exactly, and misbehave as a script tells them.
 
 pub mod apns;
+pub mod books;
 pub mod daemon;
 pub mod edge;
 pub mod mpns;

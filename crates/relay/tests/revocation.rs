@@ -6,8 +6,9 @@ mod common;
 
 use std::time::{Duration, SystemTime};
 
-use common::{APPLE, PATIENCE, Relay, body, conservation, json};
+use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::FakeEdge;
+use pushrelay_peers::books::conservation;
 use pushrelay_peers::pki::{Eku, Issued, Leaf};
 use pushrelay_peers::world::{EDGE_DOMAIN, EDGE_NAME, RELAY_NAME, World};
 use toml::Value;
@@ -63,7 +64,7 @@ async fn is_turned_away(relay: &Relay, identity: &Issued, result: &str, word: &s
         .wait_metrics(PATIENCE, |samples| count(samples) == before + 1.0)
         .await
         .unwrap();
-    conservation(&samples);
+    conservation(&samples).unwrap();
     relay
         .daemon
         .wait_log(PATIENCE, |line| {
