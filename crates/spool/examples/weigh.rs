@@ -175,6 +175,8 @@ async fn append(spool: Spool, number: u64) -> Result<(), Failure> {
         expiry: None,
         collapse: None,
         said: None,
+        counted: 0,
+        deferred: 0,
         bytes: vec![number as u8; BYTES],
     };
     spool.append(vec![entry], now).await?;

@@ -36,6 +36,10 @@ pub struct Entry {
     pub collapse: Option<Fingerprint>,
     /// Why it has to wait, in a word for the operator.
     pub said: Option<&'static str>,
+    /// How often it was deferred before it came here, and counted as one of its own attempts.
+    pub counted: u32,
+    /// How often it was deferred before it came here.
+    pub deferred: u32,
     /// What waits.
     pub bytes: Vec<u8>,
 }

@@ -17,6 +17,7 @@ mod error;
 mod options;
 mod spool;
 mod sqlite;
+mod turns;
 
 pub use entry::{
     Altered, Appended, Changed, Count, Cursor, Entry, Filter, Fingerprint, Gone, Lane, Lease,
@@ -25,3 +26,4 @@ pub use entry::{
 pub use error::{Bound, Damage, OpenError, SpoolError};
 pub use options::Options;
 pub use spool::{Health, Spool, Unsettled};
+pub use turns::{Turn, Turns};

@@ -61,9 +61,9 @@ impl Spool {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Spool, OpenError> {
         let path = path.as_ref();
         let shared = Arc::<Shared>::default();
-        let entry_bytes = options.entry_bytes;
         let (commands, inbox) = mpsc::channel(options.backlog.max(1));
-        let writer = Writer::open(path.to_owned(), options, Arc::clone(&shared))?;
+        let spool = Spool::new(commands, Arc::clone(&shared), &options);
+        let writer = Writer::open(path.to_owned(), options, shared)?;
         thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || writer.run(inbox))
@@ -71,11 +71,20 @@ impl Spool {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Spool {
+        Ok(spool)
+    }
+
+    /// The handle of a writer that takes these commands.
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        shared: Arc<Shared>,
+        options: &Options,
+    ) -> Spool {
+        Spool {
             commands,
             shared,
-            entry_bytes,
-        })
+            entry_bytes: options.entry_bytes,
+        }
     }
 
     /// Puts entries in, all or none; when this returns `Ok`, they are on disk. Ids that are known are absorbed.
@@ -133,6 +142,19 @@ impl Spool {
                 error,
             })
         })
+    }
+
+    /// Says what became of a waiting entry that nobody has leased; [`Settled::Stale`] where there is none.
+    pub async fn settle_unleased(
+        &self,
+        id: Uuid,
+        settlement: Settlement,
+        now: SystemTime,
+    ) -> Result<Settled, SpoolError> {
+        self.call(Some(now), move |session| {
+            sqlite::settle_unleased(session, id, &settlement, now)
+        })
+        .await
     }
 
     /// Makes room: drops up to `limit` entries of a lane that are due and whose time has passed. Superseded entries

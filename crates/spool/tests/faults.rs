@@ -34,6 +34,8 @@ fn entry(number: u64) -> Entry {
         expiry: None,
         collapse: None,
         said: None,
+        counted: 0,
+        deferred: 0,
         bytes: number.to_be_bytes().repeat(100),
     }
 }

@@ -67,8 +67,8 @@ impl Model {
             entry: entry.clone(),
             state: State::Waiting,
             due: entry.due,
-            counted: 0,
-            deferred: 0,
+            counted: entry.counted,
+            deferred: entry.deferred,
             lease: None,
         };
         self.entries.insert(self.next, kept);
@@ -91,13 +91,28 @@ impl Model {
         settlement: &Settlement,
         now: SystemTime,
     ) -> Settled {
-        let Some((seq, kept)) = self.find(id) else {
-            return Settled::Stale;
-        };
-        if kept.state != State::Waiting || kept.lease.is_none_or(|(_, _, of)| of != token) {
+        match self.find(id) {
+            Some((seq, kept)) if kept.lease.is_some_and(|(_, _, of)| of == token) => {
+                self.end(seq, settlement, now)
+            }
+            _ => Settled::Stale,
+        }
+    }
+
+    fn settle_unleased(&mut self, id: Uuid, settlement: &Settlement, now: SystemTime) -> Settled {
+        match self.find(id) {
+            Some((seq, kept)) if !kept.is_held(now) => self.end(seq, settlement, now),
+            _ => Settled::Stale,
+        }
+    }
+
+    fn end(&mut self, seq: u64, settlement: &Settlement, now: SystemTime) -> Settled {
+        let kept = self.entries.get_mut(&seq).unwrap();
+        if kept.state != State::Waiting {
             return Settled::Stale;
         }
         kept.lease = None;
+        let id = kept.entry.id;
         let (lane, collapse) = (kept.entry.lane, kept.entry.collapse);
         let outdated = collapse.is_some()
             && self.entries.range(seq + 1..).any(|(_, newer)| {
@@ -173,6 +188,8 @@ impl Dice {
             expiry: (self.roll(3) == 0).then(|| now + Duration::from_secs(self.roll(60))),
             collapse: (collapse < 6).then_some(Fingerprint([collapse; 16])),
             said: None,
+            counted: self.roll(3) as u32,
+            deferred: self.roll(3) as u32,
             bytes: (0..self.roll(300)).map(|byte| byte as u8).collect(),
         }
     }
@@ -298,7 +315,14 @@ async fn play(seed: u64) {
                     held.push((lease, token));
                 }
             }
-            60..88 if !held.is_empty() => {
+            60..63 => {
+                let id = dice.entry(now).id;
+                let settlement = dice.settlement(now);
+                let expected = model.settle_unleased(id, &settlement, now);
+                let settled = spool.settle_unleased(id, settlement, now).await;
+                assert_eq!(settled.unwrap(), expected);
+            }
+            63..88 if !held.is_empty() => {
                 let at = dice.roll(held.len() as u64) as usize;
                 let (lease, token) = held.swap_remove(at);
                 let settlement = dice.settlement(now);

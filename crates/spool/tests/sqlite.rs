@@ -10,7 +10,7 @@ use contract::{A, HOLD, Verbs, at, entry, hold_to, id, key};
 use pushrelay_spool::{
     Appended, Bound, Changed, Cursor, Entry, Filter, Fingerprint, Gone, Lane, Lease, Leases,
     OpenError, Options, Page, Selection, Settled, Settlement, Spool, SpoolError, State, Stats,
-    Summary, Unsettled,
+    Summary, Turns, Unsettled,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ hold_to!(Spool:
     a_lapsed_lease_still_settles_while_nobody_has_taken_over
     an_entry_whose_leases_lapse_thrice_is_parked_and_stops_nobody
     a_deferral_waits_and_is_counted
+    what_was_deferred_before_it_came_counts
+    what_nobody_has_leased_is_settled_by_its_id
     what_is_buried_is_kept_for_the_operator
     a_reason_is_cut_between_characters
     an_operators_retry_makes_due_at_once
@@ -123,6 +125,28 @@ async fn everything_is_there_after_a_crash_and_after_a_close() {
         clean(&spool).await;
         spool.close().await;
     }
+}
+
+/// A power cut after the sync and before the answer.
+#[tokio::test]
+async fn what_a_turn_has_done_is_there_although_nobody_was_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool.db");
+    let (spool, mut turns) = Turns::open(&path, Options::default()).unwrap();
+    let told = spool.append(vec![entry(1)], at(0));
+    let turn = turns.next(async {});
+    let (appended, ()) = tokio::join!(told, async { turn.await.unwrap().tell() });
+    assert_eq!(appended.unwrap().stored, 1);
+    let untold = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(vec![entry(2)], at(0)).await }
+    });
+    drop(turns.next(async {}).await.unwrap());
+    assert_eq!(untold.await.unwrap(), Err(SpoolError::Closed));
+    drop(turns);
+    let spool = open(dir.path(), Options::default());
+    let leases = spool.lease(A, 9, HOLD, at(0)).await.unwrap();
+    assert_eq!(leases.list.len(), 2);
 }
 
 #[tokio::test]
@@ -339,6 +363,14 @@ impl Verbs for Spool {
         now: SystemTime,
     ) -> Result<Settled, Box<Unsettled>> {
         self.settle(lease, settlement, now).await
+    }
+    async fn settle_unleased(
+        &self,
+        id: Uuid,
+        settlement: Settlement,
+        now: SystemTime,
+    ) -> Result<Settled, SpoolError> {
+        self.settle_unleased(id, settlement, now).await
     }
     async fn shed(
         &self,

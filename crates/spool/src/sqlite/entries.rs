@@ -101,18 +101,43 @@ pub(crate) fn settle(
     if !session.holds.is_newest(ticket) {
         return Ok(Settled::Stale);
     }
-    let Some(row) = row(&session.store.connection, ticket.seq)? else {
-        session.holds.release(ticket.seq);
-        return Ok(Settled::Stale);
-    };
     session.holds.release(ticket.seq);
+    match row(&session.store.connection, "seq", ticket.seq)? {
+        Some(row) => end(session, &row, settlement, now),
+        None => Ok(Settled::Stale),
+    }
+}
+
+/// The same for a waiting entry that nobody works on.
+pub(crate) fn settle_unleased(
+    session: &mut Session<'_>,
+    id: Uuid,
+    settlement: &Settlement,
+    now: SystemTime,
+) -> Result<Settled, Fault> {
+    match row(&session.store.connection, "id", id.as_bytes())? {
+        Some(row) if session.holds.of(row.seq, millis(now)) != Hold::Held => {
+            // A lease that has lapsed settles nothing after this.
+            session.holds.release(row.seq);
+            end(session, &row, settlement, now)
+        }
+        _ => Ok(Settled::Stale),
+    }
+}
+
+fn end(
+    session: &mut Session<'_>,
+    row: &Row,
+    settlement: &Settlement,
+    now: SystemTime,
+) -> Result<Settled, Fault> {
     match settlement {
         Settlement::Done => {
-            session.store.remove(&row)?;
+            session.store.remove(row)?;
             remembered::remember(session, &[row.id], now)?;
         }
         Settlement::Defer { .. } if is_outdated(&session.store.connection, row.seq)? => {
-            session.store.remove(&row)?;
+            session.store.remove(row)?;
             remembered::remember(session, &[row.id], now)?;
             return Ok(Settled::Superseded);
         }
@@ -133,7 +158,7 @@ pub(crate) fn settle(
             while !reason.is_char_boundary(end) {
                 end -= 1;
             }
-            bury(session, &row, State::Buried, millis(now), &reason[..end])?;
+            bury(session, row, State::Buried, millis(now), &reason[..end])?;
         }
     }
     Ok(Settled::Yes)
@@ -274,8 +299,9 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
     let seq = store.next_seq();
     let size = entry.bytes.len() as i64;
     let mut insert = store.connection.prepare_cached(
-        "INSERT INTO entry (seq, id, lane, owner, due, expiry, collapse, appended, size, sum, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO entry
+            (seq, id, lane, owner, due, expiry, collapse, appended, counted, deferred, size, sum, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
     insert.execute((
         seq,
@@ -286,6 +312,8 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
         entry.expiry.map(millis),
         entry.collapse.map(|key| key.0),
         millis(now),
+        entry.counted,
+        entry.deferred,
         size,
         sum(entry.id, &entry.bytes),
         entry.said,
@@ -349,12 +377,17 @@ fn next_due(
     Ok(due.map(moment))
 }
 
-fn row(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Row>> {
+/// The waiting entry with this value in a column that has each value once.
+fn row(
+    connection: &Connection,
+    column: &str,
+    value: impl rusqlite::ToSql,
+) -> rusqlite::Result<Option<Row>> {
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM entry WHERE seq = ?1 AND state = 0",
+        "SELECT {} FROM entry WHERE {column} = ?1 AND state = 0",
         Row::COLUMNS
     ))?;
-    select.query_row([seq], Row::read).optional()
+    select.query_row([value], Row::read).optional()
 }
 
 enum Readable {

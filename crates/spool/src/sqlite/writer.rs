@@ -37,6 +37,40 @@ pub(crate) trait Work: Send {
     fn now(&self) -> Option<SystemTime>;
 }
 
+/// A batch whose transaction has ended, before anybody hears of it.
+pub(crate) struct Worked {
+    batch: Vec<Box<dyn Work>>,
+    outcome: Result<(), SpoolError>,
+}
+
+impl Worked {
+    /// Says to each what became of it, in the order of asking.
+    pub(crate) fn tell(self) {
+        for work in self.batch {
+            work.finish(self.outcome);
+        }
+    }
+}
+
+/// What waits now, up to a batch or a close.
+pub(crate) fn collect(
+    first: Command,
+    commands: &mut Receiver<Command>,
+) -> (Vec<Box<dyn Work>>, Option<oneshot::Sender<()>>) {
+    let mut batch = Vec::new();
+    let mut next = Some(first);
+    while let Some(command) = next.take() {
+        match command {
+            Command::Work(work) => batch.push(work),
+            Command::Close(done) => return (batch, Some(done)),
+        }
+        if batch.len() < BATCH {
+            next = commands.try_recv().ok();
+        }
+    }
+    (batch, None)
+}
+
 /// The most verbs in one transaction: with the largest entries some 30 MiB.
 const BATCH: usize = 512;
 /// How long the log becomes before it is folded in, in pages: 8 MiB. Each time costs three syncs more; at 3000 appends a
@@ -103,9 +137,8 @@ impl Writer {
 
     /// Works until it is closed or nobody can ask any more.
     pub(crate) fn run(mut self, mut commands: Receiver<Command>) {
-        let mut closer = None;
         let mut unfinished = false;
-        while closer.is_none() {
+        let closer = loop {
             let first = match commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty) if unfinished || self.tidying_is_due() => {
@@ -114,24 +147,15 @@ impl Writer {
                 }
                 Err(_) => match commands.blocking_recv() {
                     Some(command) => command,
-                    None => break,
+                    None => break None,
                 },
             };
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            while let Some(command) = next.take() {
-                match command {
-                    Command::Work(work) => batch.push(work),
-                    Command::Close(done) => {
-                        closer = Some(done);
-                        break;
-                    }
-                }
-                if batch.len() < BATCH {
-                    next = commands.try_recv().ok();
-                }
+            let (batch, closer) = collect(first, &mut commands);
+            self.work(batch).tell();
+            self.fold_in();
+            if closer.is_some() {
+                break closer;
             }
-            self.work(batch);
             // Never idle: tidy all the same, at a pace that leaves the disk to the others.
             let pace = if unfinished {
                 TIDY_PACE
@@ -141,7 +165,7 @@ impl Writer {
             if self.tidied.elapsed() >= pace {
                 unfinished = self.tidy();
             }
-        }
+        };
         self.close();
         // Whoever asked after the close gets `Closed` from the channel.
         drop(commands);
@@ -150,7 +174,8 @@ impl Writer {
         }
     }
 
-    fn work(&mut self, mut batch: Vec<Box<dyn Work>>) {
+    /// Does a batch in one transaction. It is on disk or has failed, and nobody has been told yet.
+    pub(crate) fn work(&mut self, mut batch: Vec<Box<dyn Work>>) -> Worked {
         batch.retain(|work| work.is_wanted());
         if let Some(latest) = batch.iter().filter_map(|work| work.now()).max() {
             self.now = self.now.max(latest);
@@ -158,14 +183,11 @@ impl Writer {
         let outcome =
             self.transact(|session| batch.iter_mut().try_for_each(|work| work.run(session)));
         self.shared.count_batch(batch.len(), outcome);
-        for work in batch {
-            work.finish(outcome);
-        }
-        self.fold_in();
+        Worked { batch, outcome }
     }
 
     /// Folds the log in when it is long enough. Nobody waits for it who has been answered already.
-    fn fold_in(&mut self) {
+    pub(crate) fn fold_in(&mut self) {
         if let Database::Open(store) = &self.database
             && let Err(failure) = store.checkpoint_from(LOG_PAGES)
         {
@@ -285,7 +307,7 @@ impl Writer {
     }
 
     /// Forgets a bounded part of what may be forgotten; says whether there is more.
-    fn tidy(&mut self) -> bool {
+    pub(crate) fn tidy(&mut self) -> bool {
         self.tidied = Instant::now();
         let now = self.now;
         let (mut more, mut shrinking) = (false, false);
@@ -309,7 +331,7 @@ impl Writer {
         more || shrinking
     }
 
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Database::Open(store) = &self.database
             && let Err(failure) = store.checkpoint()
         {

@@ -265,6 +265,45 @@ pub(crate) async fn a_deferral_waits_and_is_counted<S: Verbs>() {
     assert_eq!(third.bytes, entry(1).bytes);
 }
 
+pub(crate) async fn what_was_deferred_before_it_came_counts<S: Verbs>() {
+    let (spool, _place) = open::<S>().await;
+    let tried = Entry {
+        counted: 1,
+        deferred: 2,
+        ..entry(1)
+    };
+    append(&spool, [tried]).await;
+    let lease = lease_one(&spool, 0).await;
+    assert_eq!((lease.counted, lease.deferred), (1, 2));
+}
+
+pub(crate) async fn what_nobody_has_leased_is_settled_by_its_id<S: Verbs>() {
+    let (spool, _place) = open::<S>().await;
+    append(&spool, [entry(1), entry(2), entry(3)]).await;
+    let settle =
+        |number, settlement, second| spool.settle_unleased(id(number), settlement, at(second));
+    assert_eq!(settle(1, Settlement::Done, 0).await, Ok(Settled::Yes));
+    assert!(spool.is_seen(id(1), at(0)).await.unwrap());
+    assert_eq!(settle(2, defer(10, true), 0).await, Ok(Settled::Yes));
+    let reason = "r".to_owned();
+    let bury = Settlement::Bury { reason };
+    assert_eq!(settle(3, bury, 0).await, Ok(Settled::Yes));
+    assert_eq!(count(&spool, A, State::Buried).await, 1);
+    for number in [1, 3, 4] {
+        let settled = settle(number, Settlement::Done, 0).await;
+        assert_eq!(settled, Ok(Settled::Stale), "{number}");
+    }
+    // Whoever has leased it decides, until the lease has lapsed.
+    let lease = lease_one(&spool, 10).await;
+    assert_eq!((lease.counted, lease.deferred), (1, 1));
+    assert_eq!(settle(2, Settlement::Done, 69).await, Ok(Settled::Stale));
+    assert_eq!(settle(2, Settlement::Done, 70).await, Ok(Settled::Yes));
+    assert_eq!(
+        spool.settle(lease, Settlement::Done, at(70)).await.unwrap(),
+        Settled::Stale
+    );
+}
+
 pub(crate) async fn what_is_buried_is_kept_for_the_operator<S: Verbs>() {
     let (spool, _place) = open::<S>().await;
     append(&spool, [entry(1), entry(2)]).await;

@@ -34,6 +34,12 @@ pub(crate) trait Verbs: Sized {
         settlement: Settlement,
         now: SystemTime,
     ) -> Result<Settled, Box<Unsettled>>;
+    async fn settle_unleased(
+        &self,
+        id: Uuid,
+        settlement: Settlement,
+        now: SystemTime,
+    ) -> Result<Settled, SpoolError>;
     async fn shed(
         &self,
         lane: Lane,
@@ -104,6 +110,8 @@ pub(crate) fn entry(number: u64) -> Entry {
         expiry: None,
         collapse: None,
         said: None,
+        counted: 0,
+        deferred: 0,
         bytes: format!("bytes of {number}").into_bytes(),
     }
 }
