@@ -26,7 +26,7 @@ use crate::recent::Claim;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::verdicts::Verdicts;
-use crate::waiting::Waiter;
+use crate::waiting::{self, Waiter};
 
 /// An entry whose first attempt is still under way is left alone for this long: longer than any exchange may take.
 const UNDER_WAY: Duration = Duration::from_secs(15);
@@ -95,6 +95,11 @@ impl Delivery {
             }
         }
         delivery
+    }
+
+    /// A number for jitter.
+    pub(crate) fn dice(&self) -> u64 {
+        self.service.dice()
     }
 
     /// Waits for every verdict, at most `reply_within`; then what is not settled goes to the spool. Gives the rules back, by which
@@ -171,9 +176,9 @@ impl Delivery {
         let mut waiters = Vec::new();
         for target in self.verdicts.open() {
             match self.due(target, now) {
-                Some(due) => {
+                Some((due, tries)) => {
                     kept.push(target);
-                    waiters.extend(self.waiter(target, due));
+                    waiters.extend(self.waiter(target, due, tries));
                 }
                 // The provider asks for more patience than the notification has.
                 None => {
@@ -188,37 +193,40 @@ impl Delivery {
         let Some(waiting) = service.waiting.as_ref() else {
             return self.unsettled(&kept, None);
         };
-        match waiting.put(waiters).await {
-            Ok(()) => {
-                for target in kept {
-                    service
-                        .metrics
-                        .service(self.provider(target))
-                        .in_flight
-                        .dec();
-                    self.verdicts.keep(target);
+        let results = waiting.put(waiters).await;
+        for (provider, result) in Provider::ALL.into_iter().zip(results) {
+            let own = kept.iter().copied();
+            let own: Vec<usize> = own
+                .filter(|target| self.provider(*target) == provider)
+                .collect();
+            match result {
+                Ok(()) => own
+                    .into_iter()
+                    .for_each(|target| self.verdicts.keep(target)),
+                Err(error) => {
+                    warn!(%error, service = provider.label(), "the spool takes nothing: answering 503");
+                    self.unsettled(&own, Some(error));
+                    // Nothing is promised of these: they are cut off.
+                    self.attempts.retain(|tagged| !own.contains(&tagged.target));
                 }
-                self.see_through();
-            }
-            Err(error) => {
-                warn!(%error, "the spool takes nothing: answering 503");
-                self.unsettled(&kept, Some(error));
             }
         }
+        self.see_through();
     }
 
-    /// When an open target is due, or `None` when that would be too late.
-    fn due(&self, target: usize, now: SystemTime) -> Option<SystemTime> {
+    /// When an open target is due, and how often it was deferred by then; `None` when that would be too late.
+    fn due(&self, target: usize, now: SystemTime) -> Option<(SystemTime, Tries)> {
         if self.expiry == attempt::ONCE {
             return None;
         }
         let Some(outcome) = self.verdicts.outcome(target) else {
             // Not yet begun, or begun and not yet answered.
-            return Some(if self.unstarted.contains(&target) {
-                now
+            let wait = if self.unstarted.contains(&target) {
+                Duration::ZERO
             } else {
-                now + UNDER_WAY
-            });
+                UNDER_WAY
+            };
+            return Some((now + wait, Tries::default()));
         };
         let service = &self.service;
         match retry::next(
@@ -229,12 +237,18 @@ impl Delivery {
             Some(self.expiry),
             service.dice(),
         ) {
-            Next::At { when, .. } => Some(when),
+            Next::At { when, counts } => {
+                let tries = Tries {
+                    counted: u32::from(counts),
+                    deferred: 1,
+                };
+                Some((when, tries))
+            }
             Next::Done | Next::Gone { .. } | Next::Bury(_) => None,
         }
     }
 
-    fn waiter(&self, target: usize, due: SystemTime) -> Option<Waiter> {
+    fn waiter(&self, target: usize, due: SystemTime, tries: Tries) -> Option<Waiter> {
         let origin = Origin {
             push_id: self.id(target),
             expiry: Some(self.expiry),
@@ -249,6 +263,7 @@ impl Delivery {
                 .verdicts
                 .outcome(target)
                 .map(|outcome| outcome.cause.label()),
+            tries,
         })
     }
 
@@ -276,21 +291,23 @@ impl Delivery {
         }
     }
 
-    /// Follows the attempts that are still under way although their targets are safe: one that succeeds is taken out of the
-    /// spool again before anybody else tries it.
+    /// Follows the attempts that are still under way although their targets are safe. What comes of them is said to the spool
+    /// before anybody else tries the same: one that succeeds leaves it again, one that is deferred waits as long as it must.
     fn see_through(&mut self) {
         for Tagged { target, attempt } in std::mem::take(&mut self.attempts) {
             let (provider, id, service) =
                 (self.provider(target), self.id(target), self.service.clone());
+            let expiry = self.expiry;
             self.service.afterwards(async move {
                 let outcome = attempt.await;
                 let Some(waiting) = service.waiting.as_ref() else {
                     return;
                 };
-                // What was deferred or refused is tried, and buried, by the dispatcher.
-                if matches!(outcome.verdict, Verdict::Accepted | Verdict::Gone { .. }) {
-                    waiting.withdraw(provider, id, Ending::of(&outcome)).await;
-                }
+                let (now, dice) = (SystemTime::now(), service.dice());
+                let tries = Tries::default();
+                let next = retry::next(&service.patience, &outcome, tries, now, Some(expiry), dice);
+                let settlement = waiting::settlement(next, &outcome);
+                waiting.conclude(provider, id, settlement).await;
             });
         }
     }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use pushrelay_providers::Push;
 use pushrelay_push::retry::{self, Next, Tries};
-use pushrelay_push::{Scope, Service as Provider, Verdict, record};
+use pushrelay_push::{Cause, Scope, Service as Provider, Verdict, record};
 use pushrelay_spool::{Lease, Settlement};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -19,6 +19,7 @@ use crate::attempt;
 use crate::listener;
 use crate::metrics::Ending;
 use crate::service::Service;
+use crate::waiting;
 
 /// The most entries that one call takes.
 const BATCH: usize = 64;
@@ -65,7 +66,7 @@ pub(crate) async fn run(
     let Some(waiting) = service.waiting.as_ref() else {
         return;
     };
-    let lane = crate::waiting::lane(provider);
+    let lane = waiting::lane(provider);
     let mut ramp = Ramp::new(service.dispatch_in_flight);
     let mut under_way = FuturesUnordered::new();
     let mut look_at = Instant::now();
@@ -78,14 +79,22 @@ pub(crate) async fn run(
         }
         tokio::select! {
             biased;
-            Some(carried) = under_way.next(), if !under_way.is_empty() => ramp.heed(carried),
+            Some(worked) = under_way.next(), if !under_way.is_empty() => {
+                let Worked { carried, due } = worked;
+                if let Some(carried) = carried {
+                    ramp.heed(carried);
+                }
+                if let Some(due) = due {
+                    look_at = look_at.min(next_look(Some(due), false));
+                }
+            }
             () = listener::drained(&mut draining), if !drained => drained = true,
             () = waiting.bell(provider).notified(), if may_lease => look_at = Instant::now(),
             () = tokio::time::sleep_until(look_at.into()), if may_lease => {
                 match waiting.spool().lease(lane, room, HOLD, SystemTime::now()).await {
                     Ok(leases) => {
                         waiting.parked(provider, leases.parked.len());
-                        look_at = next_look(&leases.next_due, leases.list.len() == room);
+                        look_at = next_look(leases.next_due, leases.list.len() == room);
                         for lease in leases.list {
                             under_way.push(work(service.clone(), provider, lease));
                         }
@@ -100,7 +109,7 @@ pub(crate) async fn run(
     }
 }
 
-fn next_look(next_due: &Option<SystemTime>, more: bool) -> Instant {
+fn next_look(next_due: Option<SystemTime>, more: bool) -> Instant {
     let now = Instant::now();
     if more {
         return now;
@@ -111,10 +120,19 @@ fn next_look(next_due: &Option<SystemTime>, more: bool) -> Instant {
     now + wait.min(LOOK)
 }
 
-/// One entry's attempt; whether the provider carried it.
-async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
+/// What came of one entry's attempt.
+#[derive(Default)]
+struct Worked {
+    /// Whether the provider carried it; `None` where it was decided without asking.
+    carried: Option<bool>,
+    /// When it is due again.
+    due: Option<SystemTime>,
+}
+
+/// One entry's attempt.
+async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> Worked {
     let Some(waiting) = service.waiting.as_ref() else {
-        return false;
+        return Worked::default();
     };
     let record = match record::decode(&lease.bytes) {
         Ok(record) => record,
@@ -126,7 +144,7 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
             waiting
                 .settle(provider, lease, bury, Some(Ending::Parked))
                 .await;
-            return true;
+            return Worked::default();
         }
     };
     let origin = record.origin.clone();
@@ -163,29 +181,22 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> bool {
         tries = tries.deferred + 1,
         "dispatched"
     );
-    let (settlement, ending) = match next {
-        Next::Done => (Settlement::Done, Some(Ending::Accepted)),
-        Next::Gone { .. } => (Settlement::Done, Some(Ending::Gone)),
-        Next::At { when, counts } => (
-            Settlement::Defer {
-                until: when,
-                counts,
-                said: outcome.cause.label(),
-            },
-            None,
-        ),
-        Next::Bury(retry::Burial::Expired) => (Settlement::Done, Some(Ending::Expired)),
-        Next::Bury(burial) => {
-            let reason = format!("{}: {}", burial.label(), outcome.cause.label());
-            (Settlement::Bury { reason }, Some(Ending::Refused))
-        }
-    };
+    let (settlement, ending) = waiting::settlement(next, &outcome);
     waiting.settle(provider, lease, settlement, ending).await;
-    !matches!(
-        outcome.verdict,
-        Verdict::Deferred {
-            scope: Scope::Provider,
-            ..
-        }
-    )
+    let carried = match (outcome.verdict, outcome.cause) {
+        (
+            Verdict::Deferred {
+                scope: Scope::Provider,
+                ..
+            },
+            _,
+        ) => Some(false),
+        (_, Cause::Local(_)) => None,
+        _ => Some(true),
+    };
+    let due = match next {
+        Next::At { when, .. } => Some(when),
+        Next::Done | Next::Gone { .. } | Next::Bury(_) => None,
+    };
+    Worked { carried, due }
 }

@@ -3,14 +3,14 @@
 //! The relay's view of the spool. Every change of it goes through here, so that the books balance: an entry that goes in
 //! is counted waiting, one that comes out is counted settled.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::try_join_all;
 use pushrelay_push::record::{self, Record};
-use pushrelay_push::{Device, Expiry, Service as Provider};
+use pushrelay_push::retry::{Burial, Next, Tries};
+use pushrelay_push::{Device, Expiry, Outcome, Service as Provider};
 use pushrelay_spool::{
-    Entry, Fingerprint, Lane, Lease, Selection, Settled, Settlement, Spool, SpoolError, State,
+    Bound, Entry, Fingerprint, Lane, Lease, Settled, Settlement, Spool, SpoolError, State,
 };
 use tokio::sync::Notify;
 use tracing::warn;
@@ -29,6 +29,12 @@ const GONE_PAGE: usize = 1000;
 /// How often a settlement is tried before the lease is left to lapse.
 const SETTLE_TRIES: u32 = 5;
 
+/// How many expired entries one call drops at most where there is no room.
+const SHED: usize = 1000;
+
+/// A lane that had nothing to shed is not searched again for this long: the search holds up everybody's appends.
+const SHED_AGAIN: Duration = Duration::from_secs(1);
+
 /// The lane of a provider's entries. Written to disk: never renumber.
 pub(crate) fn lane(provider: Provider) -> Lane {
     match provider {
@@ -45,6 +51,8 @@ pub(crate) struct Waiter {
     pub(crate) due: SystemTime,
     /// What was said of it; `None` where nobody was asked yet, or nobody has answered.
     pub(crate) said: Option<&'static str>,
+    /// How often it was deferred before it came here.
+    pub(crate) tries: Tries,
 }
 
 impl Waiter {
@@ -62,6 +70,8 @@ pub(crate) struct Waiting {
     spool: Spool,
     metrics: Arc<Metrics>,
     bells: [Notify; 2],
+    /// Since when a lane has nothing to shed.
+    barren: [Mutex<Option<Instant>>; 2],
 }
 
 impl Waiting {
@@ -110,6 +120,7 @@ impl Waiting {
                 spool,
                 metrics,
                 bells: Default::default(),
+                barren: Default::default(),
             },
             absorbs,
         ))
@@ -122,73 +133,88 @@ impl Waiting {
 
     /// Rings when something new waits in a provider's lane.
     pub(crate) fn bell(&self, provider: Provider) -> &Notify {
-        match provider {
-            Provider::Apns => &self.bells[0],
-            Provider::Mpns => &self.bells[1],
-        }
+        &self.bells[place(provider)]
     }
 
-    /// Puts targets in. When this returns `Ok` all of them are on disk; after an error some may be, under their stable ids,
-    /// and will be pushed: the sender comes again and is absorbed.
-    pub(crate) async fn put(&self, waiters: Vec<Waiter>) -> Result<(), SpoolError> {
-        let now = SystemTime::now();
-        let mut lanes: [Vec<Entry>; 2] = Default::default();
+    /// Puts targets in, and says for each provider whether its own are on disk, all or none; those that are not stay in flight.
+    /// After an error some may be on disk all the same, under their stable ids: the sender comes again and is absorbed.
+    pub(crate) async fn put(&self, waiters: Vec<Waiter>) -> [Result<(), SpoolError>; 2] {
+        let mut lanes: [Vec<Waiter>; 2] = Default::default();
         for waiter in waiters {
             if let Some(provider) = waiter.provider() {
-                lanes[usize::from(lane(provider).0)].push(entry(&waiter, provider));
+                lanes[place(provider)].push(waiter);
             }
         }
-        let appends = Provider::ALL
-            .into_iter()
-            .zip(lanes)
-            .filter(|(_, entries)| !entries.is_empty());
-        try_join_all(appends.map(|(provider, entries)| self.append(provider, entries, now)))
-            .await?;
-        Ok(())
+        let [apns, mpns] = lanes;
+        let appends = tokio::join!(
+            self.append(Provider::Apns, apns),
+            self.append(Provider::Mpns, mpns)
+        );
+        appends.into()
     }
 
-    async fn append(
-        &self,
-        provider: Provider,
-        entries: Vec<Entry>,
-        now: SystemTime,
-    ) -> Result<(), SpoolError> {
+    async fn append(&self, provider: Provider, waiters: Vec<Waiter>) -> Result<(), SpoolError> {
+        if waiters.is_empty() {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        let entries = || waiters.iter().map(|waiter| entry(waiter, provider));
+        let mut result = self.spool.append(entries().collect(), now).await;
+        if let Err(SpoolError::Full(bound)) = result
+            && !matches!(bound, Bound::Disk | Bound::DiskReserve)
+            && self.shed(provider, now).await
+        {
+            result = self.spool.append(entries().collect(), now).await;
+        }
+        let appended = result.inspect_err(|error| self.metrics.spool_refused(*error))?;
         let books = self.metrics.service(provider);
-        let all = entries.len();
-        let appended = self
-            .spool
-            .append(entries, now)
-            .await
-            .inspect_err(|error| self.metrics.spool_refused(*error))?;
-        books
-            .waiting
-            .add(i64::try_from(appended.stored).unwrap_or(i64::MAX));
-        books.end_many(Ending::Repeated, all - appended.stored);
-        books
-            .waiting
-            .sub(i64::try_from(appended.superseded.len()).unwrap_or(i64::MAX));
+        books.in_flight.sub(number(waiters.len()));
+        books.waiting.add(number(appended.stored));
+        books.end_many(Ending::Repeated, waiters.len() - appended.stored);
+        books.waiting.sub(number(appended.superseded.len()));
         books.end_many(Ending::Superseded, appended.superseded.len());
         self.bell(provider).notify_one();
         Ok(())
     }
 
-    /// Takes a target out again whose provider has taken it after all, before anybody leased it.
-    pub(crate) async fn withdraw(&self, provider: Provider, id: Uuid, ending: Ending) {
+    /// Makes room by dropping what has expired; the superseded have made room already. Whether there is any now.
+    async fn shed(&self, provider: Provider, now: SystemTime) -> bool {
+        let barren = || {
+            let barren = &self.barren[place(provider)];
+            barren.lock().unwrap_or_else(PoisonError::into_inner)
+        };
+        if barren().is_some_and(|since| since.elapsed() < SHED_AGAIN) {
+            return false;
+        }
+        // A spool in trouble gives no room.
+        let dropped = self.spool.shed(lane(provider), SHED, now).await;
+        let dropped = dropped.map_or(0, |dropped| dropped.len());
+        let books = self.metrics.service(provider);
+        books.waiting.sub(number(dropped));
+        books.end_many(Ending::Shed, dropped);
+        *barren() = (dropped == 0).then(Instant::now);
+        dropped > 0
+    }
+
+    /// Says what became of a target whose first attempt has outlasted its answer, before anybody leased it.
+    pub(crate) async fn conclude(
+        &self,
+        provider: Provider,
+        id: Uuid,
+        (settlement, ending): (Settlement, Option<Ending>),
+    ) {
         let now = SystemTime::now();
-        match self.spool.discard(Selection::Id(id), now).await {
-            Ok(changed) if !changed.list.is_empty() => {
-                // One that was buried meanwhile has been counted.
-                if changed.list.iter().all(|entry| entry.was == State::Waiting) {
-                    self.settled(provider, Some(ending));
-                }
-                if let Err(error) = self.spool.remember(vec![id], now).await {
-                    warn!(%error, "an id that was settled is not remembered: a repetition would be pushed again");
-                }
+        match self.spool.settle_unleased(id, settlement, now).await {
+            Ok(Settled::Yes) => {
+                self.settled(provider, ending);
+                // It may be due sooner now.
+                self.bell(provider).notify_one();
             }
+            Ok(Settled::Superseded) => self.settled(provider, Some(Ending::Superseded)),
             // Leased, superseded or dropped meanwhile: whoever did it has settled it.
-            Ok(_) => {}
+            Ok(Settled::Stale) => {}
             Err(error) => {
-                warn!(%error, push_id = %id, "a push that was taken stays in the spool and will be sent again")
+                warn!(%error, push_id = %id, "what became of a push is not written down: it will be sent again");
             }
         }
     }
@@ -225,9 +251,7 @@ impl Waiting {
     /// The spool has given entries up that it cannot read, or that nobody survives.
     pub(crate) fn parked(&self, provider: Provider, entries: usize) {
         let books = self.metrics.service(provider);
-        books
-            .waiting
-            .sub(i64::try_from(entries).unwrap_or(i64::MAX));
+        books.waiting.sub(number(entries));
         books.end_many(Ending::Parked, entries);
     }
 
@@ -240,6 +264,45 @@ impl Waiting {
     }
 }
 
+/// What an attempt's outcome means for an entry, and for the books where it ends.
+pub(crate) fn settlement(next: Next, outcome: &Outcome) -> (Settlement, Option<Ending>) {
+    match next {
+        Next::Done => (Settlement::Done, Some(Ending::Accepted)),
+        Next::Gone { .. } => (Settlement::Done, Some(Ending::Gone)),
+        Next::At {
+            when: until,
+            counts,
+        } => {
+            let said = outcome.cause.label();
+            (
+                Settlement::Defer {
+                    until,
+                    counts,
+                    said,
+                },
+                None,
+            )
+        }
+        Next::Bury(Burial::Expired) => (Settlement::Done, Some(Ending::Expired)),
+        Next::Bury(burial) => {
+            let reason = format!("{}: {}", burial.label(), outcome.cause.label());
+            (Settlement::Bury { reason }, Some(Ending::Refused))
+        }
+    }
+}
+
+/// Where a provider's own stand in an array.
+pub(crate) fn place(provider: Provider) -> usize {
+    match provider {
+        Provider::Apns => 0,
+        Provider::Mpns => 1,
+    }
+}
+
+fn number(entries: usize) -> i64 {
+    i64::try_from(entries).unwrap_or(i64::MAX)
+}
+
 fn entry(waiter: &Waiter, provider: Provider) -> Entry {
     let origin = &waiter.record.origin;
     Entry {
@@ -250,6 +313,8 @@ fn entry(waiter: &Waiter, provider: Provider) -> Entry {
         expiry: origin.expiry.map(moment),
         collapse: collapse(&waiter.record),
         said: waiter.said,
+        counted: waiter.tries.counted,
+        deferred: waiter.tries.deferred,
         bytes: record::encode(&waiter.record),
     }
 }
