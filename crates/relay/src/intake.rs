@@ -72,11 +72,13 @@ impl Wait {
     pub(crate) async fn answer(self) -> (Answer, Words) {
         match self {
             Wait::Verdicts(delivery, damage) => {
+                let dice = delivery.dice();
                 let (verdicts, claim, rules) = delivery.settle().await;
                 let mut answer = verdicts::answer(
                     &verdicts,
                     rules.accepted_status,
                     rules.addresses.first_host(),
+                    dice,
                 );
                 if answer.status() < 300 {
                     claim.keep(answer.status());

@@ -121,8 +121,8 @@ impl fmt::Display for Verdicts {
 /// How long a sender is asked to wait where no provider names a time.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The answer, with `accepted_status` for success and `host` as the agent of a Warning.
-pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> Answer {
+/// The answer, with `accepted_status` for success and `host` as the agent of a Warning. `dice` is any number, evenly distributed.
+pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str, dice: u64) -> Answer {
     let all = verdicts.list.len();
     // What is on disk is as good as accepted: it will be tried until its expiry.
     let accepted = verdicts.kept() + verdicts.count(|outcome| outcome.verdict == Verdict::Accepted);
@@ -131,7 +131,7 @@ pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> A
     }
     let deferred = verdicts.count(|outcome| matches!(outcome.verdict, Verdict::Deferred { .. }));
     if deferred > 0 {
-        return unavailable(verdicts, deferred, all);
+        return unavailable(verdicts, deferred, all, dice);
     }
     if accepted > 0 {
         let first = first_reason(verdicts);
@@ -150,7 +150,7 @@ pub(crate) fn answer(verdicts: &Verdicts, accepted_status: u16, host: &str) -> A
     Answer::new(488).reason(first_reason(verdicts))
 }
 
-fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize) -> Answer {
+fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize, dice: u64) -> Answer {
     let first = verdicts
         .closed()
         .find(|(_, outcome)| matches!(outcome.verdict, Verdict::Deferred { .. }));
@@ -161,19 +161,21 @@ fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize) -> Answer {
         .reason(format!(
             "{deferred} of {all} targets could not be settled in time; the first: {first}"
         ))
-        .retry_after(retry_after(verdicts))
+        .retry_after(retry_after(verdicts, dice))
 }
 
-/// The longest wait that a provider asks for, in seconds.
-fn retry_after(verdicts: &Verdicts) -> u32 {
+/// The longest wait that a provider asks for and up to half of it more, in seconds: those who are sent away together do not come
+/// back together.
+fn retry_after(verdicts: &Verdicts, dice: u64) -> u32 {
     let waits = verdicts
         .closed()
         .filter_map(|(_, outcome)| match outcome.verdict {
             Verdict::Deferred { retry_after, .. } => retry_after,
             _ => None,
         });
-    let longest = waits.max().unwrap_or(RETRY_AFTER);
-    u32::try_from(longest.as_secs()).unwrap_or(u32::MAX)
+    let longest = waits.max().unwrap_or(RETRY_AFTER).as_secs();
+    let more = dice % (longest / 2 + 1);
+    u32::try_from(longest.saturating_add(more)).unwrap_or(u32::MAX)
 }
 
 fn first_reason(verdicts: &Verdicts) -> String {
@@ -253,7 +255,7 @@ mod tests {
     };
 
     fn status(outcomes: &[Outcome]) -> u16 {
-        answer(&verdicts(outcomes), 200, "push.example.org").status()
+        answer(&verdicts(outcomes), 200, "push.example.org", 0).status()
     }
 
     #[test]
@@ -276,13 +278,13 @@ mod tests {
     fn what_is_on_disk_counts_as_accepted() {
         let mut kept = verdicts(&[ACCEPTED, GONE]);
         kept.keep(1);
-        assert_eq!(answer(&kept, 200, "push.example.org").status(), 200);
+        assert_eq!(answer(&kept, 200, "push.example.org", 0).status(), 200);
         kept.keep(0);
-        assert_eq!(answer(&kept, 202, "push.example.org").status(), 202);
+        assert_eq!(answer(&kept, 202, "push.example.org", 0).status(), 202);
     }
 
     #[test]
-    fn the_longest_wait_is_the_one_that_is_told() {
+    fn the_longest_wait_is_the_one_that_is_told_and_up_to_half_of_it_more() {
         let wait = |seconds| Outcome {
             verdict: Verdict::Deferred {
                 scope: Scope::Device,
@@ -291,13 +293,15 @@ mod tests {
             cause: Cause::Transport(Transport::Timeout),
             ambiguous: false,
         };
-        assert_eq!(
-            retry_after(&verdicts(&[wait(60), wait(3600), wait(5)])),
-            3600
-        );
-        assert_eq!(
-            retry_after(&verdicts(&[Outcome::from(Transport::Connect)])),
-            30
-        );
+        for (outcomes, floor) in [
+            (&[wait(60), wait(3600), wait(5)][..], 3600),
+            (&[Outcome::from(Transport::Connect)], 30),
+        ] {
+            let verdicts = verdicts(outcomes);
+            let told = |dice| retry_after(&verdicts, dice);
+            assert_eq!(told(0), floor);
+            assert_eq!(told(u64::from(floor / 2)), floor + floor / 2);
+            assert_eq!(told(u64::from(floor / 2 + 1)), floor);
+        }
     }
 }
