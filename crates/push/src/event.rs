@@ -59,6 +59,21 @@ impl Event {
             Event::Extension(name) => name,
         }
     }
+
+    /// What a person is told where the sender says nothing, in English; `None` for what tells nothing by itself.
+    pub fn text(&self) -> Option<&'static str> {
+        match self {
+            Event::ImInvite => Some("New conversation"),
+            Event::ImMessage => Some("New message"),
+            Event::ImMissed => Some("Missed message"),
+            Event::ConferenceInvite => Some("Conference invitation"),
+            Event::CallInvite => Some("Incoming call"),
+            Event::CallMissed => Some("Missed call"),
+            Event::VoicemailNew => Some("New voice mail"),
+            Event::Test => Some("Test"),
+            Event::BadgeUpdate | Event::Extension(_) => None,
+        }
+    }
 }
 
 fn is_extension(name: &str) -> bool {

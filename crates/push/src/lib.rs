@@ -12,6 +12,7 @@ mod expiry;
 mod id;
 pub mod mpns;
 mod notification;
+pub mod present;
 pub mod record;
 pub mod retry;
 mod verdict;

@@ -143,3 +143,16 @@ pub struct Tile {
     /// `wp:BackContent`
     pub back_content: Option<Box<str>>,
 }
+
+impl Tile {
+    /// A tile that leaves everything as it is.
+    pub(crate) const NONE: Tile = Tile {
+        id: None,
+        background: None,
+        count: None,
+        title: None,
+        back_background: None,
+        back_title: None,
+        back_content: None,
+    };
+}
