@@ -11,6 +11,7 @@ use pushrelay_providers::Push;
 use pushrelay_providers::apns::{self, ApnsApp};
 use pushrelay_push::ChannelPolicy;
 use pushrelay_push::body::{Body, Decoders};
+use pushrelay_push::present::AppleLook;
 
 fn compose(criterion: &mut Criterion) {
     let message = Template::new(1024, 7).message(1);
@@ -31,7 +32,9 @@ fn compose(criterion: &mut Criterion) {
                 id: Default::default(),
                 expiry: None,
             };
-            apns::compose(&push, &app).expect("it fits")
+            let fields = push.fields(false).expect("a target");
+            let look = AppleLook::of(&fields, None, false);
+            apns::compose(&push, &app, &look).expect("it fits")
         });
     });
     group.finish();

@@ -27,7 +27,8 @@ use pushrelay_providers::apns::{
     self, ApnsApp, ApnsClient, Credential, Endpoint, ProviderKey, ProviderTokens,
 };
 use pushrelay_push::body::{Body, Decoders};
-use pushrelay_push::{ChannelPolicy, Expiry, Notification, Verdict};
+use pushrelay_push::present::AppleLook;
+use pushrelay_push::{ChannelPolicy, Expiry, Local, Notification, Verdict};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -129,7 +130,11 @@ async fn client(count: u64, window: usize) -> Result<(), Failure> {
             id: Uuid::from_u64_pair(7, number),
             expiry: Some(Expiry::from_unix_seconds(4_102_444_800)),
         };
-        let request = apns::compose(&push, &app);
+        let request = push
+            .fields(false)
+            .ok_or(Local::UnknownApp)
+            .map(|fields| AppleLook::of(&fields, None, false))
+            .and_then(|look| apns::compose(&push, &app, &look));
         let client = &client;
         async move {
             let outcome = client.send(request.map_err(|_| "compose")?).await;

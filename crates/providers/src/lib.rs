@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use pushrelay_push::present::Fields;
 use pushrelay_push::{Expiry, Notification};
 use uuid::Uuid;
 
@@ -34,4 +35,15 @@ pub struct Push {
     pub id: Uuid,
     /// Until when the provider should keep trying.
     pub expiry: Option<Expiry>,
+}
+
+impl Push {
+    /// What its look is made of; `None` where there is no such target.
+    pub fn fields(&self, hide_content: bool) -> Option<Fields<'_>> {
+        Some(Fields {
+            target: self.notification.targets.get(self.target)?,
+            notification: &self.notification,
+            hide_content,
+        })
+    }
 }

@@ -1,20 +1,22 @@
 //! Shortening a text so that what is made of it fits.
 
+use unicode_segmentation::UnicodeSegmentation;
+
 /// What stands where text was cut: "…", three bytes in UTF-8.
 pub(crate) const ELLIPSIS: &str = "…";
 
-/// `text` so that it costs `excess` bytes less on the wire, where a character costs `cost` bytes there: cut at a character
-/// boundary, with an ellipsis. `None` when even the ellipsis alone would cost too much.
+/// `text` so that it costs `excess` bytes less on the wire, where a character costs `cost` bytes there: cut between what a reader
+/// takes for characters (grapheme clusters, Unicode Standard Annex 29), with an ellipsis. `None` when even the ellipsis alone would cost too much.
 pub(crate) fn shorten(text: &str, excess: usize, cost: impl Fn(char) -> usize) -> Option<String> {
     let whole: usize = text.chars().map(&cost).sum();
     let mut room = whole.checked_sub(excess)?.checked_sub(ELLIPSIS.len())?;
     let mut end = 0;
-    for (at, character) in text.char_indices() {
-        match room.checked_sub(cost(character)) {
+    for (at, cluster) in text.grapheme_indices(true) {
+        match room.checked_sub(cluster.chars().map(&cost).sum()) {
             Some(rest) => room = rest,
             None => break,
         }
-        end = at + character.len_utf8();
+        end = at + cluster.len();
     }
     let mut short = String::with_capacity(end + ELLIPSIS.len());
     short.push_str(text[..end].trim_end());
@@ -36,6 +38,16 @@ mod tests {
     fn a_text_that_is_too_short_to_give_so_much_gives_nothing() {
         assert_eq!(shorten("ab", 1, char::len_utf8), None);
         assert_eq!(shorten("ab", 3, char::len_utf8), None);
+    }
+
+    #[test]
+    fn a_family_is_one_character() {
+        let text = "👨‍👩‍👧‍👦👨‍👩‍👧‍👦";
+        assert_eq!(shorten(text, 4, char::len_utf8).as_deref(), Some("👨‍👩‍👧‍👦…"));
+        assert_eq!(
+            shorten("e\u{301}e\u{301}", 1, char::len_utf8).as_deref(),
+            Some("e\u{301}…")
+        );
     }
 
     #[test]

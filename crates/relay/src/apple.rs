@@ -16,6 +16,8 @@ pub(crate) struct AppleApp {
     environment: Option<Environment>,
     /// What its requests carry.
     pub(crate) app: ApnsApp,
+    /// Whether words are kept off its screens.
+    pub(crate) hide_content: bool,
     /// Its connections.
     pub(crate) client: ApnsClient,
     /// Whether they are any use now.
@@ -38,6 +40,7 @@ impl AppleApps {
             Ok(Arc::new(AppleApp {
                 id: app.id,
                 environment: app.environment,
+                hide_content: app.hide_content,
                 app: ApnsApp::new(&app.topic)?,
                 client: ApnsClient::new(app.endpoint, app.credential, options)?,
                 route: Route::default(),

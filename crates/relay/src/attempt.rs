@@ -7,16 +7,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use pushrelay_providers::mpns::MpnsRequest;
 use pushrelay_providers::{Push, apns, mpns};
 use pushrelay_push::apns::ApnsReason;
+use pushrelay_push::present::{AppleLook, Fields, PhoneLook, Shown};
 use pushrelay_push::{
     Cause, Device, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
 };
 use pushrelay_spool::{Fingerprint, Gone};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::breaker::{Passage, Report};
 use crate::gone::{Known, Tide, fingerprint};
+use crate::partners::Partner;
 use crate::route::Route;
 use crate::rules::Rules;
 use crate::service::Service;
@@ -28,8 +32,13 @@ pub(crate) const ONCE: Expiry = Expiry::from_unix_seconds(0);
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Begins an attempt; what needs no provider is decided at once.
-pub(crate) fn start(service: &Arc<Service>, rules: &Rules, push: Push) -> Result<Attempt, Outcome> {
-    begin(service, rules, push)
+pub(crate) fn start(
+    service: &Arc<Service>,
+    rules: &Rules,
+    partner: Option<&Arc<Partner>>,
+    push: Push,
+) -> Result<Attempt, Outcome> {
+    begin(service, rules, partner, push)
         .inspect_err(|(provider, outcome)| service.metrics.service(*provider).outcome(outcome))
         .map_err(|(_, outcome)| outcome)
 }
@@ -37,6 +46,7 @@ pub(crate) fn start(service: &Arc<Service>, rules: &Rules, push: Push) -> Result
 fn begin(
     service: &Arc<Service>,
     rules: &Rules,
+    partner: Option<&Arc<Partner>>,
     push: Push,
 ) -> Result<Attempt, (Provider, Outcome)> {
     let target = &push.notification.targets[push.target];
@@ -51,9 +61,18 @@ fn begin(
     {
         return Err(decided(Local::Expired));
     }
+    let looks = &rules.presentation;
+    let hides = looks.hide_content || partner.is_some_and(|partner| partner.hide_content);
+    let fields = |hide_content| Fields {
+        notification: &push.notification,
+        target,
+        hide_content,
+    };
     match &target.device {
         Device::Apple(_) => {
-            let apps = rules.apple.as_ref().ok_or(decided(Local::PlatformOff))?;
+            let on = partner.is_none_or(|partner| partner.apple);
+            let apps = rules.apple.as_ref().filter(|_| on);
+            let apps = apps.ok_or(decided(Local::PlatformOff))?;
             let app = apps
                 .find(target.app.as_deref(), target.environment)
                 .ok_or(decided(Local::UnknownApp))?
@@ -61,7 +80,13 @@ fn begin(
             service
                 .at_the_door(target, &app.id)
                 .map_err(|outcome| (provider, outcome))?;
-            let composed = apns::compose(&push, &app.app).map_err(decided)?;
+            let composed = {
+                let fields = fields(hides || app.hide_content);
+                let named = target.app.as_deref().unwrap_or(&app.id);
+                let template = looks.apple.find(named, &push.notification.event);
+                let look = AppleLook::of(&fields, template, app.app.is_voip(target));
+                apns::compose(&push, &app.app, &look).map_err(decided)?
+            };
             pass(&app.route).map_err(|outcome| (provider, outcome))?;
             let service = service.clone();
             Ok(Box::pin(async move {
@@ -71,23 +96,56 @@ fn begin(
             }))
         }
         Device::WindowsPhone(_) => {
-            let phone = rules
-                .windows_phone
-                .clone()
-                .ok_or(decided(Local::PlatformOff))?;
+            let on = partner.is_none_or(|partner| partner.windows_phone);
+            let phone = rules.windows_phone.as_ref().filter(|_| on);
+            let phone = phone.ok_or(decided(Local::PlatformOff))?.clone();
             service
                 .at_the_door(target, "")
                 .map_err(|outcome| (provider, outcome))?;
-            let composed = mpns::compose(&push).map_err(decided)?;
+            let composed = {
+                let fields = fields(hides || looks.phone_hides);
+                let app = target.app.as_deref().unwrap_or_default();
+                let look = PhoneLook::of(&fields, looks.phone.find(app, &push.notification.event));
+                compose_parts(&push, look).map_err(decided)?
+            };
             pass(&phone.route).map_err(|outcome| (provider, outcome))?;
             let service = service.clone();
             Ok(Box::pin(async move {
                 let start = Instant::now();
-                let outcome = phone.client.send(composed).await;
+                if let Some(before) = composed.before {
+                    let outcome = phone.client.send(before).await;
+                    // A tile that is refused keeps nobody from hearing of the message.
+                    if !matches!(outcome.verdict, Verdict::Accepted | Verdict::Refused(_)) {
+                        return service.heed(&phone.route, &push, "", outcome, start);
+                    }
+                    service.metrics.service(Provider::Mpns).outcome(&outcome);
+                }
+                let outcome = phone.client.send(composed.last).await;
                 service.heed(&phone.route, &push, "", outcome, start)
             }))
         }
     }
+}
+
+/// What a Windows Phone gets: a tile perhaps, which may come twice without harm, then what counts.
+struct PhoneRequests {
+    before: Option<MpnsRequest>,
+    last: MpnsRequest,
+}
+
+fn compose_parts(push: &Push, look: PhoneLook<'_>) -> Result<PhoneRequests, Local> {
+    let before = match look.before {
+        Some(tile) => {
+            let push = Push {
+                id: Uuid::new_v5(&push.id, b"tile"),
+                ..push.clone()
+            };
+            Some(mpns::compose(&push, &Shown::Tile(tile), look.delay)?)
+        }
+        None => None,
+    };
+    let last = mpns::compose(push, &look.shown, look.delay)?;
+    Ok(PhoneRequests { before, last })
 }
 
 fn pass(route: &Route) -> Result<(), Outcome> {

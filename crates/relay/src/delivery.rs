@@ -89,7 +89,7 @@ impl Delivery {
                 delivery.unstarted.push(target);
                 continue;
             }
-            match attempt::start(service, rules, delivery.push(target)) {
+            match attempt::start(service, rules, Some(partner), delivery.push(target)) {
                 Ok(attempt) => delivery.attempts.push(Tagged { target, attempt }),
                 Err(outcome) => delivery.heard(target, outcome),
             }

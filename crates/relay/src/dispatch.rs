@@ -158,7 +158,13 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> Worked
         notification: Arc::new(record.into_notification()),
         target: 0,
     };
-    let outcome = match attempt::start(&service, &service.rules.load(), push) {
+    let begun = {
+        let rules = service.rules.load();
+        // A partner that is no longer there sent it while it was.
+        let partner = rules.partners.named(&origin.partner);
+        attempt::start(&service, &rules, partner, push)
+    };
+    let outcome = match begun {
         Ok(attempt) => attempt.await,
         Err(outcome) => outcome,
     };

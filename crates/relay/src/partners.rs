@@ -54,6 +54,12 @@ pub(crate) struct Partner {
     pub(crate) edges: Vec<DomainName>,
     /// The SIP domains that it may speak for.
     pub(crate) domains: Vec<DomainName>,
+    /// Whether its pushes go to Apple.
+    pub(crate) apple: bool,
+    /// Whether its pushes go to Windows Phones.
+    pub(crate) windows_phone: bool,
+    /// Whether what its users write is kept off the screens.
+    pub(crate) hide_content: bool,
 }
 
 impl Partner {
@@ -93,6 +99,11 @@ impl Partners {
     /// All, in the order of the file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Partner>> {
         self.list.iter()
+    }
+
+    /// The partner of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Partner>> {
+        self.list.iter().find(|partner| *partner.name == *name)
     }
 
     /// Whose names these are.
@@ -145,6 +156,9 @@ mod tests {
             name: name.into(),
             edges: vec![DomainName::parse(edge).unwrap()],
             domains: vec![DomainName::parse(domain).unwrap()],
+            apple: true,
+            windows_phone: true,
+            hide_content: false,
         }
     }
 

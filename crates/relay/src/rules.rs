@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
-use crate::config::{Bodies, Config, ConfiguredCertificate};
+use crate::config::{Bodies, Config, ConfiguredCertificate, Presentation};
 use crate::partners::Partners;
 use crate::route::Route;
 
@@ -30,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) apple: Option<AppleApps>,
     /// `None` while the platform is switched off.
     pub(crate) windows_phone: Option<Arc<WindowsPhone>>,
+    /// How notifications look.
+    pub(crate) presentation: Presentation,
     /// Every certificate that ends one day.
     pub(crate) certificates: Vec<ConfiguredCertificate>,
 }
@@ -67,6 +69,7 @@ impl Rules {
             max_ttl: config.max_ttl,
             apple,
             windows_phone,
+            presentation: config.presentation,
             certificates: config.certificates,
         })
     }

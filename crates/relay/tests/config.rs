@@ -361,14 +361,16 @@ fn sample_and_manual_hold_exactly_the_keys_of_the_code() {
         .parse()
         .unwrap();
     let manual = std::fs::read_to_string(folder.join("README.md")).unwrap();
-    let places: [&[&str]; 10] = [
+    let places: [&[&str]; 12] = [
         &[],
         &["sip"],
         &["partners"],
         &["apple"],
         &["apple", "apps"],
+        &["apple", "templates"],
         &["windows_phone"],
         &["bodies"],
+        &["windows_phone", "templates"],
         &["spool"],
         &["admin"],
         &["limits"],

@@ -110,11 +110,18 @@ fn check_notification(root: &Element, toast: bool, breach: &mut impl FnMut(Strin
             .and_then(|name| name.strip_prefix(':'));
         name.unwrap_or_default().to_owned()
     };
-    let (kind, order): (_, &[&str]) = if toast {
-        ("Toast", &TOAST)
-    } else {
-        ("Tile", &TILE)
+    let template = content.attribute("Template");
+    let (kind, order): (_, &[&str]) = match (toast, template) {
+        (true, _) => ("Toast", &TOAST),
+        (false, None) => ("Tile", &TILE),
+        (false, Some("FlipTile")) => ("Tile", &FLIP_TILE),
+        (false, Some("IconicTile")) => ("Tile", &ICONIC_TILE),
+        (false, Some("CycleTile")) => ("Tile", &CYCLE_TILE),
+        (false, Some(other)) => return breach(format!("there is no template {other:?}")),
     };
+    if template.is_some() != (root.attribute("Version") == Some("2.0")) {
+        breach("Version=\"2.0\" and Template go together".to_owned());
+    }
     if local(content) != kind {
         return breach(format!("the notification is no {kind}"));
     }
@@ -168,6 +175,43 @@ const TILE: [&str; 6] = [
     "BackBackgroundImage",
     "BackTitle",
     "BackContent",
+];
+/// The elements of the tiles of 8.0, each in the order of Microsoft's schema.
+const FLIP_TILE: [&str; 10] = [
+    "SmallBackgroundImage",
+    "WideBackgroundImage",
+    "WideBackBackgroundImage",
+    "WideBackContent",
+    "BackgroundImage",
+    "Count",
+    "Title",
+    "BackBackgroundImage",
+    "BackTitle",
+    "BackContent",
+];
+const ICONIC_TILE: [&str; 8] = [
+    "SmallIconImage",
+    "IconImage",
+    "WideContent1",
+    "WideContent2",
+    "WideContent3",
+    "Count",
+    "Title",
+    "BackgroundColor",
+];
+const CYCLE_TILE: [&str; 12] = [
+    "SmallBackgroundImage",
+    "CycleImage1",
+    "CycleImage2",
+    "CycleImage3",
+    "CycleImage4",
+    "CycleImage5",
+    "CycleImage6",
+    "CycleImage7",
+    "CycleImage8",
+    "CycleImage9",
+    "Count",
+    "Title",
 ];
 
 #[cfg(test)]

@@ -3,64 +3,84 @@
 use std::fmt;
 use std::sync::Arc;
 
-use a2::request::notification::{CollapseId, Priority, PushType};
+use a2::request::notification::CollapseId;
 use bytes::Bytes;
 use http::header::InvalidHeaderValue;
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
-use pushrelay_push::{Device, Local};
+use pushrelay_push::present::{AppleLook, Priority, PushKind};
+use pushrelay_push::{Device, Local, Target};
 
 use super::ApnsError;
 use super::headers;
-use super::payload::{self, Kind};
+use super::payload;
 use crate::Push;
 
-/// One app on Apple's devices: what its requests have in common.
+/// One app on Apple's devices, or those of a pattern: what its requests have in common.
 #[derive(Clone, Debug)]
 pub struct ApnsApp {
-    topic: HeaderValue,
-    voip: bool,
-    /// Header fields of a push that shows something.
-    urgent: Arc<HeaderMap>,
-    /// Header fields of a push that only wakes the app.
-    background: Arc<HeaderMap>,
+    topic: Topic,
+    /// Header fields for each kind of push and each priority, in the order of their types.
+    templates: Arc<[[HeaderMap; 3]; 3]>,
+}
+
+#[derive(Clone, Debug)]
+enum Topic {
+    /// This one; the templates have it.
+    Fixed { voip: bool },
+    /// The id by which the sender names the app.
+    Named,
 }
 
 impl ApnsApp {
     /// `topic`: the bundle id, for VoIP pushes with `.voip` behind it.
     pub fn new(topic: &str) -> Result<ApnsApp, ApnsError> {
-        let error = || ApnsError::Topic(topic.to_owned());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        if topic.is_empty() || topic.len() > 255 || !topic.bytes().all(plain) {
-            return Err(error());
-        }
-        let voip = topic.ends_with(".voip");
-        let urgent = if voip {
-            PushType::Voip
-        } else {
-            PushType::Alert
-        };
-        let topic = HeaderValue::from_str(topic).map_err(|_| error())?;
-        let template = |kind, urgency| Arc::new(headers::template(&topic, kind, &urgency));
-        Ok(ApnsApp {
-            urgent: template(urgent, Priority::High),
-            background: template(PushType::Background, Priority::Normal),
-            voip,
-            topic,
-        })
+        let value = read_topic(topic).ok_or_else(|| ApnsError::Topic(topic.to_owned()))?;
+        let voip = is_voip(topic);
+        Ok(ApnsApp::with_templates(Topic::Fixed { voip }, &value))
     }
 
-    /// `apns-topic`.
-    pub fn topic(&self) -> &str {
-        self.topic.to_str().unwrap_or_default()
+    /// Several apps, each with the id that the sender names as its topic.
+    pub fn named_by_sender() -> ApnsApp {
+        ApnsApp::with_templates(Topic::Named, &HeaderValue::from_static(""))
     }
+
+    fn with_templates(topic: Topic, value: &HeaderValue) -> ApnsApp {
+        let template = |kind| Priority::ALL.map(|urgency| headers::template(value, kind, urgency));
+        ApnsApp {
+            templates: Arc::new(PushKind::ALL.map(template)),
+            topic,
+        }
+    }
+
+    /// Whether the topic of this target takes calls only.
+    pub fn is_voip(&self, target: &Target) -> bool {
+        match self.topic {
+            Topic::Fixed { voip } => voip,
+            Topic::Named => target.app.as_deref().is_some_and(is_voip),
+        }
+    }
+}
+
+fn read_topic(topic: &str) -> Option<HeaderValue> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_topic = !topic.is_empty() && topic.len() <= 255 && topic.bytes().all(plain);
+    HeaderValue::from_str(topic).ok().filter(|_| is_topic)
+}
+
+fn is_voip(topic: &str) -> bool {
+    topic.ends_with(".voip")
 }
 
 /// A request to Apple: path, headers and payload. Its `Debug` shows neither token nor text.
 #[derive(Clone)]
 pub struct ApnsRequest {
     path: PathAndQuery,
-    template: Arc<HeaderMap>,
+    templates: Arc<[[HeaderMap; 3]; 3]>,
+    kind: PushKind,
+    priority: Priority,
+    /// Where the templates have none.
+    topic: Option<HeaderValue>,
     id: HeaderValue,
     expiration: Option<HeaderValue>,
     collapse_id: Option<HeaderValue>,
@@ -103,20 +123,25 @@ impl ApnsRequest {
 
     fn fields(&self, authorization: Option<&HeaderValue>) -> HeaderMap {
         let own = headers::Own {
+            topic: self.topic.as_ref(),
             id: &self.id,
             expiration: self.expiration.as_ref(),
             collapse_id: self.collapse_id.as_ref(),
             authorization,
         };
-        headers::fill(&self.template, &own)
+        headers::fill(self.template(), &own)
+    }
+
+    fn template(&self) -> &HeaderMap {
+        &self.templates[self.kind as usize][self.priority as usize]
     }
 }
 
 impl fmt::Debug for ApnsRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApnsRequest")
-            .field("topic", &self.template.get("apns-topic"))
-            .field("push_type", &self.template.get("apns-push-type"))
+            .field("topic", &self.headers().get("apns-topic"))
+            .field("push_type", &self.template().get("apns-push-type"))
             .field("id", &self.id.to_str())
             .field("payload_bytes", &self.payload.len())
             .finish_non_exhaustive()
@@ -125,10 +150,9 @@ impl fmt::Debug for ApnsRequest {
 
 /// Makes the request for one target: pure.
 ///
-/// A push with something to show is an `alert`, one without a `background` push, one to a `.voip` topic a `voip` push. The
-/// payload is held to 4096 bytes (`voip`: 5120) by shortening the alert; [`Local::TooLarge`] where that is not enough.
-/// [`Local::UnknownApp`] where the target is no Apple device.
-pub fn compose(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
+/// The payload is held to 4096 bytes (`voip`: 5120) by shortening the texts of `look`; [`Local::TooLarge`] where that is not enough.
+/// [`Local::UnknownApp`] where the target is no Apple device, or its app's id no topic.
+pub fn compose(push: &Push, app: &ApnsApp, look: &AppleLook<'_>) -> Result<ApnsRequest, Local> {
     let notification = &*push.notification;
     let target = notification
         .targets
@@ -137,12 +161,14 @@ pub fn compose(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
     let Device::Apple(token) = &target.device else {
         return Err(Local::UnknownApp);
     };
-    let kind = Kind::of(notification, app.voip);
-    let payload = payload::compose(notification, kind)?;
-    let template = match kind {
-        Kind::Alert | Kind::Voip => &app.urgent,
-        Kind::Background => &app.background,
+    let topic = match app.topic {
+        Topic::Fixed { .. } => None,
+        Topic::Named => {
+            let named = target.app.as_deref().and_then(read_topic);
+            Some(named.ok_or(Local::UnknownApp)?)
+        }
     };
+    let payload = payload::compose(notification, look)?;
     let mut path = String::with_capacity(PATH.len() + token.as_str().len());
     path.push_str(PATH);
     path.push_str(token.as_str());
@@ -150,13 +176,19 @@ pub fn compose(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
     let id = push.id.hyphenated().encode_lower(&mut id);
     Ok(ApnsRequest {
         path: PathAndQuery::try_from(path).expect("hexadecimal digits stand in a path"),
-        template: template.clone(),
+        templates: app.templates.clone(),
+        topic,
+        kind: look.kind,
+        priority: look.priority.unwrap_or(match look.kind {
+            PushKind::Alert | PushKind::Voip => Priority::Immediate,
+            PushKind::Background => Priority::Considerate,
+        }),
         id: unindexed(id.as_bytes()).expect("hexadecimal digits stand in a header"),
         expiration: push
             .expiry
             .map(|expiry| HeaderValue::from(expiry.unix_seconds())),
-        // Longer or with control characters it never left the decoder; from elsewhere it is left out.
-        collapse_id: notification
+        // Longer or with control characters it never comes here; from elsewhere it is left out.
+        collapse_id: look
             .collapse
             .as_deref()
             .and_then(|id| CollapseId::new(id).ok())

@@ -9,69 +9,40 @@ use a2::request::notification::{
     DefaultNotificationBuilder, NotificationBuilder, NotificationOptions,
 };
 use bytes::Bytes;
-use pushrelay_push::{Alert, Local, Notification};
+use pushrelay_push::present::{AppleLook, InterruptionLevel, PushKind};
+use pushrelay_push::{Local, Notification};
 
 use super::json;
 use crate::shorten::shorten;
 
-/// What kind of push a payload is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Something is shown, counted or heard.
-    Alert,
-    /// Nothing is: the app is woken.
-    Background,
-    /// A call.
-    Voip,
-}
-
-impl Kind {
-    pub(crate) fn of(notification: &Notification, voip: bool) -> Kind {
-        let shown = notification
-            .alert
-            .as_ref()
-            .is_some_and(|alert| Texts::of(notification, alert).any() || alert.loc_key.is_some());
-        if voip {
-            Kind::Voip
-        } else if shown || notification.badge.is_some() || notification.sound.is_some() {
-            Kind::Alert
-        } else {
-            Kind::Background
-        }
-    }
-
-    fn limit(self) -> usize {
-        match self {
-            Kind::Alert | Kind::Background => 4096,
-            Kind::Voip => 5120,
-        }
-    }
-}
-
 /// The payload, held to what Apple takes by shortening body, then subtitle, then title.
-pub(crate) fn compose(notification: &Notification, kind: Kind) -> Result<Bytes, Local> {
-    let mut texts = match &notification.alert {
-        Some(alert) => Texts::of(notification, alert),
-        None => Texts::default(),
+pub(crate) fn compose(notification: &Notification, look: &AppleLook<'_>) -> Result<Bytes, Local> {
+    let limit = match look.kind {
+        PushKind::Alert | PushKind::Background => 4096,
+        PushKind::Voip => 5120,
     };
-    let mut payload = write(notification, kind, &texts);
+    let mut texts = Texts {
+        title: look.title.as_deref().map(Cow::Borrowed),
+        subtitle: look.subtitle.as_deref().map(Cow::Borrowed),
+        body: look.body.as_deref().map(Cow::Borrowed),
+    };
+    let mut payload = write(notification, look, &texts);
     for text in [Text::Body, Text::Subtitle, Text::Title] {
-        let Some(excess) = payload.len().checked_sub(kind.limit() + 1) else {
+        let Some(excess) = payload.len().checked_sub(limit + 1) else {
             break;
         };
         if let Some(long) = texts.text(text).take() {
             *texts.text(text) = shorten(&long, excess + 1, json_cost).map(Cow::Owned);
-            payload = write(notification, kind, &texts);
+            payload = write(notification, look, &texts);
         }
     }
-    if payload.len() > kind.limit() {
+    if payload.len() > limit {
         return Err(Local::TooLarge);
     }
     Ok(Bytes::from(payload))
 }
 
 /// The texts of an alert that can be shortened.
-#[derive(Default)]
 struct Texts<'a> {
     title: Option<Cow<'a, str>>,
     subtitle: Option<Cow<'a, str>>,
@@ -86,20 +57,6 @@ enum Text {
 }
 
 impl<'a> Texts<'a> {
-    /// The title is whose doing it was, where the sender gives none.
-    fn of(notification: &'a Notification, alert: &'a Alert) -> Texts<'a> {
-        let sender = || notification.from.as_ref()?.name.as_deref();
-        Texts {
-            title: alert.title.as_deref().or_else(sender).map(Cow::Borrowed),
-            subtitle: alert.subtitle.as_deref().map(Cow::Borrowed),
-            body: alert.body.as_deref().map(Cow::Borrowed),
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.title.is_some() || self.subtitle.is_some() || self.body.is_some()
-    }
-
     fn text(&mut self, text: Text) -> &mut Option<Cow<'a, str>> {
         match text {
             Text::Title => &mut self.title,
@@ -109,7 +66,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-fn write(notification: &Notification, kind: Kind, texts: &Texts<'_>) -> Vec<u8> {
+fn write(notification: &Notification, look: &AppleLook<'_>, texts: &Texts<'_>) -> Vec<u8> {
     let mut builder = DefaultNotificationBuilder::new();
     if let Some(title) = &texts.title {
         builder = builder.title(&**title);
@@ -120,24 +77,34 @@ fn write(notification: &Notification, kind: Kind, texts: &Texts<'_>) -> Vec<u8> 
     if let Some(body) = &texts.body {
         builder = builder.body(&**body);
     }
-    if let Some(alert) = &notification.alert
-        && let Some(key) = &alert.loc_key
-    {
-        builder = builder.loc_key(&**key);
-        if !alert.loc_args.is_empty() {
-            builder = builder.loc_args(&alert.loc_args);
+    if let Some(translation) = &look.title_translation {
+        builder = builder.title_loc_key(&*translation.key);
+        if !translation.args.is_empty() {
+            builder = builder.title_loc_args(&translation.args);
         }
     }
-    if let Some(badge) = notification.badge {
+    if let Some(translation) = &look.translation {
+        builder = builder.loc_key(&*translation.key);
+        if !translation.args.is_empty() {
+            builder = builder.loc_args(&translation.args);
+        }
+    }
+    if let Some(badge) = look.badge {
         builder = builder.badge(badge);
     }
-    if let Some(sound) = &notification.sound {
+    if let Some(sound) = &look.sound {
         builder = builder.sound(&**sound);
     }
-    if let Some(thread) = &notification.thread {
+    if let Some(thread) = &look.thread {
         builder = builder.thread_id(&**thread);
     }
-    if kind == Kind::Background {
+    if let Some(category) = look.category {
+        builder = builder.category(category);
+    }
+    if let Some(level) = look.interruption_level {
+        builder = builder.interruption_level(interruption(level));
+    }
+    if look.kind == PushKind::Background {
         builder = builder.content_available();
     }
     let mut aps = builder.build("", NotificationOptions::default()).aps;
@@ -147,7 +114,8 @@ fn write(notification: &Notification, kind: Kind, texts: &Texts<'_>) -> Vec<u8> 
     out.extend_from_slice(b"{\"aps\":");
     json::write(&mut out, &aps).expect("a2's types are strings, numbers, objects and arrays");
     // A second `aps` would replace the first.
-    for (name, value) in notification.data.iter().filter(|(name, _)| *name != "aps") {
+    let data = notification.data.iter().filter(|_| look.data);
+    for (name, value) in data.filter(|(name, _)| *name != "aps") {
         out.push(b',');
         json::write_str(&mut out, name);
         out.push(b':');
@@ -155,6 +123,16 @@ fn write(notification: &Notification, kind: Kind, texts: &Texts<'_>) -> Vec<u8> 
     }
     out.push(b'}');
     out
+}
+
+fn interruption(level: InterruptionLevel) -> a2::request::payload::InterruptionLevel {
+    use a2::request::payload::InterruptionLevel as Level;
+    match level {
+        InterruptionLevel::Passive => Level::Passive,
+        InterruptionLevel::Active => Level::Active,
+        InterruptionLevel::TimeSensitive => Level::TimeSensitive,
+        InterruptionLevel::Critical => Level::Critical,
+    }
 }
 
 /// What a character costs inside a JSON string as serde_json writes it.

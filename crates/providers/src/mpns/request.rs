@@ -6,9 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::PathAndQuery;
-use pushrelay_push::{
-    ChannelUri, Delay, Device, Local, MpnsKind, Notification, Tile, WindowsPhone,
-};
+use pushrelay_push::present::{Shown, TileLook, ToastLook};
+use pushrelay_push::{ChannelUri, Delay, Device, Local, MpnsKind};
 
 use super::xml::{self, Document};
 use crate::Push;
@@ -56,29 +55,29 @@ impl fmt::Debug for MpnsRequest {
     }
 }
 
-/// Makes the request for one target: pure.
+/// Makes the request for one part of what a target is shown: pure.
 ///
-/// A toast without text but with a badge goes as a tile, because only a tile can show a number. Toast and tile are held to 3 KiB
-/// by shortening their texts, raw bytes to 1 KiB; [`Local::TooLarge`] where that is not enough, [`Local::UnknownApp`] where the
-/// target is no Windows Phone.
-pub fn compose(push: &Push) -> Result<MpnsRequest, Local> {
-    let notification = &*push.notification;
-    let target = notification
+/// Toast and tile are held to 3 KiB by shortening their texts, raw bytes to 1 KiB; [`Local::TooLarge`] where that is not enough,
+/// [`Local::UnknownApp`] where the target is no Windows Phone.
+pub fn compose(push: &Push, shown: &Shown<'_>, delay: Delay) -> Result<MpnsRequest, Local> {
+    let target = push
+        .notification
         .targets
         .get(push.target)
         .ok_or(Local::UnknownApp)?;
     let Device::WindowsPhone(channel) = &target.device else {
         return Err(Local::UnknownApp);
     };
-    let phone = &notification.windows_phone;
-    let kind = kind(notification);
-    let body = match kind {
-        MpnsKind::Toast => Texts::of_toast(notification).fit(|texts| toast(phone, texts))?,
-        MpnsKind::Tile => {
-            let tile = phone.tile.clone().unwrap_or_default();
-            Texts::of_tile(&tile).fit(|texts| document(&tile, notification.badge, texts))?
-        }
-        MpnsKind::Raw => raw(phone)?,
+    let (kind, body) = match shown {
+        Shown::Toast(look) => (
+            MpnsKind::Toast,
+            Texts::of_toast(look).fit(|texts| toast(look, texts))?,
+        ),
+        Shown::Tile(look) => (
+            MpnsKind::Tile,
+            Texts::of_tile(look).fit(|texts| tile(look, texts))?,
+        ),
+        Shown::Raw(raw) => (MpnsKind::Raw, self::raw(raw)?),
     };
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     Ok(MpnsRequest {
@@ -91,21 +90,11 @@ pub fn compose(push: &Push) -> Result<MpnsRequest, Local> {
             MpnsKind::Tile => Some("token"),
             MpnsKind::Raw => None,
         },
-        class: class(kind, phone.delay),
+        class: class(kind, delay),
         id: HeaderValue::from_str(push.id.hyphenated().encode_lower(&mut id))
             .expect("hexadecimal digits stand in a header"),
         body: Bytes::from(body),
     })
-}
-
-/// What the notification asks for, except that a number alone needs a tile.
-fn kind(notification: &Notification) -> MpnsKind {
-    match notification.windows_phone.kind {
-        MpnsKind::Toast if notification.alert.is_none() && notification.badge.is_some() => {
-            MpnsKind::Tile
-        }
-        kind => kind,
-    }
 }
 
 /// `X-NotificationClass`: units for the kind, tens for the delay.
@@ -123,64 +112,48 @@ fn class(kind: MpnsKind, delay: Delay) -> &'static str {
     }
 }
 
-fn toast(phone: &WindowsPhone, texts: &Texts<'_>) -> String {
-    let [text2, text1, _] = &texts.0;
+fn toast(look: &ToastLook<'_>, texts: &Texts<'_>) -> String {
     let mut toast = Document::toast();
-    toast.element("Text1", text1.as_deref().unwrap_or_default());
-    toast.element("Text2", text2.as_deref().unwrap_or_default());
-    if let Some(param) = &phone.param {
+    for (name, text) in ["Text2", "Text1"].into_iter().zip(&texts.0).rev() {
+        toast.element(name, text);
+    }
+    if let Some(param) = &look.param {
         toast.element("Param", param);
     }
     toast.finish()
 }
 
-fn document(tile: &Tile, badge: Option<u32>, texts: &Texts<'_>) -> String {
-    let [back_content, back_title, title] = &texts.0;
-    let mut document = Document::tile(tile.id.as_deref());
-    let mut text = |name, content: Option<&str>| {
-        if let Some(content) = content {
-            document.element_or_clear(name, content);
-        }
-    };
-    text("BackgroundImage", tile.background.as_deref());
-    let count = tile.count.or(badge).map(|count| match count {
-        0 => String::new(),
-        count => count.min(COUNT).to_string(),
-    });
-    text("Count", count.as_deref());
-    text("Title", title.as_deref());
-    text("BackBackgroundImage", tile.back_background.as_deref());
-    text("BackTitle", back_title.as_deref());
-    text("BackContent", back_content.as_deref());
+fn tile(look: &TileLook<'_>, texts: &Texts<'_>) -> String {
+    let mut document = Document::tile(look.id.as_deref(), look.style.template());
+    for ((element, _), text) in look.elements.iter().zip(texts.0.iter().rev()) {
+        document.element_or_clear(element.xml(), text);
+    }
     document.finish()
 }
 
-fn raw(phone: &WindowsPhone) -> Result<String, Local> {
-    match &phone.raw {
-        Some(raw) if raw.len() <= RAW_BYTES => Ok(raw.to_string()),
-        _ => Err(Local::TooLarge),
+fn raw(raw: &str) -> Result<String, Local> {
+    if raw.is_empty() || raw.len() > RAW_BYTES {
+        return Err(Local::TooLarge);
     }
+    Ok(raw.to_owned())
 }
 
-/// The texts that can be shortened, the first one first.
-struct Texts<'a>([Option<Cow<'a, str>>; 3]);
+/// The texts of a document, the one that is shortened first in front.
+struct Texts<'a>(Vec<Cow<'a, str>>);
 
 impl<'a> Texts<'a> {
-    fn of_toast(notification: &'a Notification) -> Texts<'a> {
-        let alert = notification.alert.as_ref();
-        let sender = || notification.from.as_ref()?.name.as_deref();
-        let title = alert
-            .and_then(|alert| alert.title.as_deref())
-            .or_else(sender);
-        let body = alert.and_then(|alert| alert.body.as_deref());
-        Texts([body.map(Cow::Borrowed), title.map(Cow::Borrowed), None])
+    fn of_toast(look: &'a ToastLook<'_>) -> Texts<'a> {
+        Texts(
+            [&look.text2, &look.text1]
+                .map(|text| Cow::Borrowed(&**text))
+                .to_vec(),
+        )
     }
 
-    fn of_tile(tile: &'a Tile) -> Texts<'a> {
-        Texts(
-            [&tile.back_content, &tile.back_title, &tile.title]
-                .map(|text| text.as_deref().map(Cow::Borrowed)),
-        )
+    /// Devices want the short ones first, so the long ones are at the end.
+    fn of_tile(look: &'a TileLook<'_>) -> Texts<'a> {
+        let texts = look.elements.iter().rev();
+        Texts(texts.map(|(_, text)| Cow::Borrowed(&**text)).collect())
     }
 
     /// The document of these texts, held to [`BODY_BYTES`].
@@ -194,10 +167,9 @@ impl<'a> Texts<'a> {
             else {
                 break;
             };
-            if let Some(long) = self.0[at].take() {
-                self.0[at] = shorten(&long, excess, xml::cost).map(Cow::Owned);
-                document = write(&self);
-            }
+            let short = shorten(&self.0[at], excess, xml::cost).unwrap_or_default();
+            self.0[at] = Cow::Owned(short);
+            document = write(&self);
         }
         if document.len() > BODY_BYTES {
             return Err(Local::TooLarge);
@@ -214,6 +186,3 @@ const BODY_BYTES: usize = 3 * 1024;
 
 /// A raw notification at most.
 const RAW_BYTES: usize = 1024;
-
-/// The largest number that a tile shows.
-const COUNT: u32 = 99;

@@ -25,15 +25,20 @@ impl Document {
         }
     }
 
-    /// `<wp:Tile>`, with an `Id` the secondary tile of that navigation URI.
-    pub(crate) fn tile(id: Option<&str>) -> Document {
+    /// `<wp:Tile>`, with an `Id` the secondary tile of that navigation URI, with a `template` one of Windows Phone 8.
+    pub(crate) fn tile(id: Option<&str>, template: Option<&str>) -> Document {
         let mut text = String::with_capacity(512);
-        text.push_str(HEAD);
+        text.push_str(match template {
+            Some(_) => HEAD_8,
+            None => HEAD,
+        });
         text.push_str("<wp:Tile");
-        if let Some(id) = id {
-            text.push_str(" Id=\"");
-            text.push_str(&safe(id));
-            text.push('"');
+        for (name, value) in [(" Id=\"", id), (" Template=\"", template)] {
+            if let Some(value) = value {
+                text.push_str(name);
+                text.push_str(&safe(value));
+                text.push('"');
+            }
         }
         text.push('>');
         Document {
@@ -115,13 +120,16 @@ fn is_xml(character: char) -> bool {
 const HEAD: &str =
     "<?xml version=\"1.0\" encoding=\"utf-8\"?><wp:Notification xmlns:wp=\"WPNotification\">";
 
+/// The tiles of Windows Phone 8 are of the second version.
+const HEAD_8: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><wp:Notification xmlns:wp=\"WPNotification\" Version=\"2.0\">";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn markup_stays_text() {
-        let mut document = Document::tile(Some("/a?b=\"c\"&d='e'"));
+        let mut document = Document::tile(Some("/a?b=\"c\"&d='e'"), None);
         document.element("Title", "</wp:Title><wp:Count>9</wp:Count>");
         let text = document.finish();
         assert!(

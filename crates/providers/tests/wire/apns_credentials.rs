@@ -8,7 +8,7 @@ use pushrelay_peers::pki::{ApnsKey, Authority, Eku, Leaf};
 use pushrelay_peers::{ApnsAnswer, FakeApns};
 use pushrelay_providers::Identity;
 use pushrelay_providers::apns::{
-    self, ApnsClient, ApnsOptions, Credential, CredentialError, ProviderKey, ProviderTokens,
+    ApnsClient, ApnsOptions, Credential, CredentialError, ProviderKey, ProviderTokens,
 };
 use pushrelay_push::apns::ApnsReason;
 use pushrelay_push::{Cause, Transport, Verdict};
@@ -268,7 +268,7 @@ fn nothing_of_a_key_or_token_is_shown() {
     assert!(shown.contains("ABCDEFGHIJ"));
     let secret = key.p8_pem.lines().nth(1).unwrap();
     assert!(!shown.contains(secret) && !shown.contains("eyJ"), "{shown}");
-    let request = apns::compose(&apple_push("feedbeeffeedbeef"), &app()).unwrap();
+    let request = compose_for_apple(&apple_push("feedbeeffeedbeef"), &app()).unwrap();
     let request = format!("{request:?}");
     assert!(
         !request.contains("feedbeef") && !request.contains("there"),

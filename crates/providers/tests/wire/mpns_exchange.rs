@@ -6,7 +6,7 @@ use pushrelay_peers::mpns::MpnsFault;
 use pushrelay_peers::pki::{Authority, Eku, Leaf};
 use pushrelay_peers::{FakeMpns, MpnsAnswer};
 use pushrelay_providers::Identity;
-use pushrelay_providers::mpns::{MpnsClient, MpnsOptions, MpnsRequest, compose};
+use pushrelay_providers::mpns::{MpnsClient, MpnsOptions, MpnsRequest};
 use pushrelay_push::mpns::MpnsReason;
 use pushrelay_push::{Cause, Local, Outcome, Scope, Transport, Verdict};
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn service() -> FakeMpns {
 
 fn request_to(uri: &str) -> MpnsRequest {
     let target = json!({ "service": "mpns", "uri": uri });
-    compose(&push(
+    compose_for_phone(&push(
         target,
         json!({ "alert": { "title": "Kim", "body": "Hi" } }),
     ))

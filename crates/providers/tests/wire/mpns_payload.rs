@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pushrelay_providers::Push;
-use pushrelay_providers::mpns::{MpnsRequest, compose};
-use pushrelay_push::{ChannelPolicy, ChannelUri, Local, MpnsKind, Tile};
+use pushrelay_providers::mpns::{self, MpnsRequest};
+use pushrelay_push::present::{Shown, TileLook, TileStyle};
+use pushrelay_push::{ChannelPolicy, ChannelUri, Delay, Local, MpnsKind, Tile};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -16,7 +17,7 @@ fn phone_push(members: Value) -> Push {
 }
 
 fn composed(members: Value) -> MpnsRequest {
-    compose(&phone_push(members)).unwrap()
+    compose_for_phone(&phone_push(members)).unwrap()
 }
 
 fn text(request: &MpnsRequest) -> &str {
@@ -138,7 +139,7 @@ fn a_long_text_is_shortened_to_three_kib_at_a_character_boundary() {
             .as_mut()
             .unwrap();
         alert.body = Some(unit.repeat(4000).into());
-        let request = compose(&push).unwrap();
+        let request = compose_for_phone(&push).unwrap();
         let length = request.body().len();
         assert!(
             length <= 3072 && length >= 3072 - waste,
@@ -159,7 +160,7 @@ fn texts_of_a_tile_are_shortened_from_the_back() {
         back_content: Some("c".repeat(2000).into()),
         ..Tile::default()
     });
-    let request = compose(&push).unwrap();
+    let request = compose_for_phone(&push).unwrap();
     assert!(request.body().len() <= 3072);
     assert!(
         text(&request).contains("bbb</wp:BackTitle>")
@@ -172,20 +173,20 @@ fn what_cannot_be_shortened_is_too_large() {
     let mut push = phone_push(json!({ "mpns": { "kind": "raw", "raw": "x" } }));
     let phone = &mut Arc::make_mut(&mut push.notification).windows_phone;
     phone.raw = Some("x".repeat(1024).into());
-    assert_eq!(compose(&push).unwrap().body().len(), 1024);
+    assert_eq!(compose_for_phone(&push).unwrap().body().len(), 1024);
     let phone = &mut Arc::make_mut(&mut push.notification).windows_phone;
     phone.raw = Some("x".repeat(1025).into());
-    assert_eq!(compose(&push).unwrap_err(), Local::TooLarge);
+    assert_eq!(compose_for_phone(&push).unwrap_err(), Local::TooLarge);
     let phone = &mut Arc::make_mut(&mut push.notification).windows_phone;
     phone.kind = MpnsKind::Toast;
     phone.param = Some(format!("/{}", "&".repeat(900)).into());
-    assert_eq!(compose(&push).unwrap_err(), Local::TooLarge);
+    assert_eq!(compose_for_phone(&push).unwrap_err(), Local::TooLarge);
 }
 
 #[test]
 fn an_apple_device_gets_no_request_to_a_channel() {
     assert_eq!(
-        compose(&apple_push("8dcf6c4f2a9b01e7")).unwrap_err(),
+        compose_for_phone(&apple_push("8dcf6c4f2a9b01e7")).unwrap_err(),
         Local::UnknownApp
     );
 }
@@ -208,4 +209,54 @@ fn every_path_that_a_channel_uri_can_have_stands_in_a_request_line() {
         }
     }
     assert!(allowed > 100);
+}
+
+#[test]
+fn every_tile_of_windows_phone_8_is_these_bytes() {
+    for (style, expected) in [
+        (
+            TileStyle::Flip,
+            concat!(
+                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="FlipTile"><wp:SmallBackgroundImage>a</wp:SmallBackgroundImage>"#,
+                r#"<wp:WideBackgroundImage>b</wp:WideBackgroundImage><wp:WideBackBackgroundImage>c</wp:WideBackBackgroundImage>"#,
+                r#"<wp:WideBackContent>d</wp:WideBackContent><wp:BackgroundImage>e</wp:BackgroundImage><wp:Count Action="Clear"></wp:Count>"#,
+                r#"<wp:Title>g</wp:Title><wp:BackBackgroundImage>h</wp:BackBackgroundImage><wp:BackTitle>i</wp:BackTitle>"#,
+                r#"<wp:BackContent>j</wp:BackContent></wp:Tile>"#,
+            ),
+        ),
+        (
+            TileStyle::Iconic,
+            concat!(
+                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="IconicTile"><wp:SmallIconImage>a</wp:SmallIconImage>"#,
+                r#"<wp:IconImage>b</wp:IconImage><wp:WideContent1>c</wp:WideContent1><wp:WideContent2>d</wp:WideContent2>"#,
+                r#"<wp:WideContent3>e</wp:WideContent3><wp:Count Action="Clear"></wp:Count><wp:Title>g</wp:Title>"#,
+                r#"<wp:BackgroundColor>h</wp:BackgroundColor></wp:Tile>"#,
+            ),
+        ),
+        (
+            TileStyle::Cycle,
+            concat!(
+                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="CycleTile"><wp:SmallBackgroundImage>a</wp:SmallBackgroundImage>"#,
+                r#"<wp:CycleImage1>b</wp:CycleImage1><wp:CycleImage2>c</wp:CycleImage2><wp:CycleImage3>d</wp:CycleImage3>"#,
+                r#"<wp:CycleImage4>e</wp:CycleImage4><wp:CycleImage5 Action="Clear"></wp:CycleImage5><wp:CycleImage6>g</wp:CycleImage6>"#,
+                r#"<wp:CycleImage7>h</wp:CycleImage7><wp:CycleImage8>i</wp:CycleImage8><wp:CycleImage9>j</wp:CycleImage9>"#,
+                r#"<wp:Count>k</wp:Count><wp:Title>l</wp:Title></wp:Tile>"#,
+            ),
+        ),
+    ] {
+        let texts = ["a", "b", "c", "d", "e", "", "g", "h", "i", "j", "k", "l"];
+        let elements = style.elements().iter().zip(texts);
+        let shown = Shown::Tile(TileLook {
+            style,
+            id: Some("/Chat.xaml?c=1&d=2".into()),
+            elements: elements
+                .map(|(element, text)| (*element, text.into()))
+                .collect(),
+        });
+        let request = mpns::compose(&phone_push(json!({})), &shown, Delay::Immediate).unwrap();
+        let whole = format!(
+            r#"<?xml version="1.0" encoding="utf-8"?><wp:Notification xmlns:wp="WPNotification" Version="2.0">{expected}</wp:Notification>"#
+        );
+        assert_eq!(std::str::from_utf8(request.body()).unwrap(), whole);
+    }
 }

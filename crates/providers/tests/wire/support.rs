@@ -11,8 +11,10 @@ use pushrelay_providers::apns::{
     self, ApnsApp, ApnsClient, ApnsOptions, ApnsRequest, ApnsStats, Credential, Endpoint,
     ProviderKey, ProviderTokens,
 };
+use pushrelay_providers::mpns::{self, MpnsRequest};
 use pushrelay_push::body::{Body, Decoders};
-use pushrelay_push::{ChannelPolicy, Expiry, Outcome};
+use pushrelay_push::present::{AppleLook, PhoneLook};
+use pushrelay_push::{ChannelPolicy, Expiry, Local, Outcome};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -44,6 +46,19 @@ pub(crate) fn push(target: Value, members: Value) -> Push {
     }
 }
 
+/// The request to Apple of a push as its sender wants it shown.
+pub(crate) fn compose_for_apple(push: &Push, app: &ApnsApp) -> Result<ApnsRequest, Local> {
+    let fields = push.fields(false).unwrap();
+    let look = AppleLook::of(&fields, None, app.is_voip(fields.target));
+    apns::compose(push, app, &look)
+}
+
+/// The request to a channel of a push as its sender wants it shown.
+pub(crate) fn compose_for_phone(push: &Push) -> Result<MpnsRequest, Local> {
+    let look = PhoneLook::of(&push.fields(false).unwrap(), None);
+    mpns::compose(push, &look.shown, look.delay)
+}
+
 /// A push of a text to an Apple device.
 pub(crate) fn apple_push(token: &str) -> Push {
     push(
@@ -56,7 +71,7 @@ pub(crate) fn apple_push(token: &str) -> Push {
 pub(crate) fn apple_request(number: u64) -> ApnsRequest {
     let mut push = apple_push(&format!("{number:016x}"));
     push.id = Uuid::from_u64_pair(7, number);
-    apns::compose(&push, &app()).unwrap()
+    compose_for_apple(&push, &app()).unwrap()
 }
 
 pub(crate) fn app() -> ApnsApp {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::presentation::{AppleFile as AppleTemplate, PhoneFile as PhoneTemplate};
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,8 @@ pub(crate) struct File {
     pub(crate) max_ttl: Duration,
     #[serde(default = "drain_grace", deserialize_with = "duration")]
     pub(crate) drain_grace: Duration,
+    #[serde(default)]
+    pub(crate) hide_content: bool,
     pub(crate) sip: Sip,
     #[serde(default)]
     pub(crate) partners: Vec<Partner>,
@@ -83,6 +87,10 @@ pub(crate) struct Partner {
     pub(crate) name: String,
     pub(crate) edges: Vec<String>,
     pub(crate) domains: Vec<String>,
+    pub(crate) apple: Option<bool>,
+    pub(crate) windows_phone: Option<bool>,
+    #[serde(default)]
+    pub(crate) hide_content: bool,
 }
 
 /// `[apple]`
@@ -91,6 +99,7 @@ pub(crate) struct Partner {
 pub(crate) struct Apple {
     pub(crate) enabled: bool,
     pub(crate) apps: Vec<App>,
+    pub(crate) templates: Vec<AppleTemplate>,
 }
 
 /// `[[apple.apps]]`
@@ -108,6 +117,8 @@ pub(crate) struct App {
     pub(crate) certificate: Option<AppCertificate>,
     #[serde(default = "app_connections")]
     pub(crate) connections: usize,
+    #[serde(default)]
+    pub(crate) hide_content: bool,
 }
 
 /// `environment` of an app.
@@ -148,6 +159,8 @@ pub(crate) struct WindowsPhone {
     pub(crate) allow_private_addresses: bool,
     pub(crate) roots: String,
     pub(crate) certificate: Option<AppCertificate>,
+    pub(crate) hide_content: bool,
+    pub(crate) templates: Vec<PhoneTemplate>,
 }
 
 impl Default for WindowsPhone {
@@ -161,6 +174,8 @@ impl Default for WindowsPhone {
             allow_private_addresses: false,
             roots: system(),
             certificate: None,
+            hide_content: false,
+            templates: Vec::new(),
         }
     }
 }

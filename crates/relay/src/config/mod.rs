@@ -7,6 +7,7 @@ mod certificates;
 mod crls;
 mod file;
 mod mapping;
+mod presentation;
 mod providers;
 mod sip;
 
@@ -22,11 +23,12 @@ use pushrelay_push::{ChannelPolicy, Environment};
 use rustls::ServerConfig;
 
 use crate::address::Addresses;
-use crate::partners::Partners;
+use crate::partners::{Partner, Partners};
 
 pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
 pub(crate) use file::{Limits, LogFormat, UnknownBody};
+pub(crate) use presentation::Presentation;
 
 /// What the daemon runs on.
 pub(crate) struct Config {
@@ -34,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) default_ttl: Duration,
     pub(crate) max_ttl: Duration,
     pub(crate) drain_grace: Duration,
+    pub(crate) presentation: Presentation,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) addresses: Addresses,
     pub(crate) accepted_status: u16,
@@ -64,6 +67,13 @@ pub(crate) struct App {
     pub(crate) endpoint: Endpoint,
     pub(crate) credential: Credential,
     pub(crate) connections: usize,
+    pub(crate) hide_content: bool,
+}
+
+/// What a partner has where its own table says nothing.
+struct PartnerDefaults {
+    apple: bool,
+    windows_phone: bool,
 }
 
 /// Where what waits is kept.
@@ -153,16 +163,25 @@ impl Resolver {
         }
     }
 
-    fn resolve(mut self, file: file::File) -> Loaded {
+    fn resolve(mut self, mut file: file::File) -> Loaded {
         self.bounds(&file);
         let addresses = self.addresses(&file.sip);
         let tls = self.server_tls(&file.sip);
-        let partners = self.partners(file.partners);
-        let apple = if file.apple.enabled {
-            Some(self.apps(file.apple.apps))
-        } else {
-            None
+        let defaults = PartnerDefaults {
+            apple: file.apple.enabled,
+            windows_phone: file.windows_phone.enabled,
         };
+        let partners = self.partners(file.partners, &defaults);
+        let anybody = |on: bool, has: fn(&Partner) -> bool| on || partners.iter().any(|p| has(p));
+        let apple_on = anybody(file.apple.enabled, |partner| partner.apple);
+        let phone_on = anybody(file.windows_phone.enabled, |partner| partner.windows_phone);
+        let presentation = Presentation {
+            hide_content: file.hide_content,
+            phone_hides: file.windows_phone.hide_content,
+            apple: self.apple_templates(file.apple.templates),
+            phone: self.phone_templates(std::mem::take(&mut file.windows_phone.templates)),
+        };
+        let apple = apple_on.then(|| self.apps(file.apple.apps));
         let channels = ChannelPolicy {
             hosts: file
                 .windows_phone
@@ -174,7 +193,7 @@ impl Resolver {
             path_prefixes: file.windows_phone.path_prefixes.clone(),
         };
         let bodies = self.bodies(&file.bodies, channels);
-        let windows_phone = if file.windows_phone.enabled {
+        let windows_phone = if phone_on {
             self.windows_phone(file.windows_phone)
         } else {
             None
@@ -193,6 +212,7 @@ impl Resolver {
                 default_ttl: file.default_ttl,
                 max_ttl: file.max_ttl,
                 drain_grace: file.drain_grace,
+                presentation,
                 listen: file.sip.listen,
                 addresses,
                 accepted_status: file.sip.accepted_status,

@@ -47,6 +47,7 @@ impl Resolver {
                     endpoint,
                     credential,
                     connections: app.connections.max(1),
+                    hide_content: app.hide_content,
                 });
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Resolver, certificates, file};
+use super::{PartnerDefaults, Resolver, certificates, file};
 use crate::address::{Address, Addresses};
 use crate::partners::{DomainName, Partner, Partners};
 use crate::tls;
@@ -35,7 +35,11 @@ impl Resolver {
         Some(Addresses::new(list))
     }
 
-    pub(super) fn partners(&mut self, files: Vec<file::Partner>) -> Partners {
+    pub(super) fn partners(
+        &mut self,
+        files: Vec<file::Partner>,
+        defaults: &PartnerDefaults,
+    ) -> Partners {
         let mut list: Vec<Partner> = Vec::new();
         if files.is_empty() {
             self.warn(
@@ -72,6 +76,9 @@ impl Resolver {
                 name: partner.name.into_boxed_str(),
                 edges,
                 domains,
+                apple: partner.apple.unwrap_or(defaults.apple),
+                windows_phone: partner.windows_phone.unwrap_or(defaults.windows_phone),
+                hide_content: partner.hide_content,
             });
         }
         Partners::new(list).unwrap_or_else(|edge| {
