@@ -5,14 +5,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use pushrelay_push::Notification;
 use pushrelay_push::body::{Body, BodyError, Damage, Headers};
-use pushrelay_push::{Event, Expiry, Notification};
 use pushrelay_sip::{Answer, Request};
 use tokio::sync::{oneshot, watch};
 
-use crate::attempt;
 use crate::config::UnknownBody;
 use crate::delivery::Delivery;
 use crate::metrics::Refusal;
@@ -20,6 +19,7 @@ use crate::recent::Before;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::session::Sender;
+use crate::validity;
 use crate::verdicts::{self, Verdicts};
 
 /// What is to be done about a request.
@@ -157,7 +157,11 @@ fn deliver(
             if let Some(config) = rules.bodies.capture.as_ref().filter(|config| config.all) {
                 service.captures.keep(config, request, "decoded");
             }
-            let expiry = expiry(rules, &notification, now);
+            let until = validity::valid_until(request, now);
+            if let Some(answer) = until.and_then(|until| validity::expired(until, now)) {
+                return Intake::Answer(answer, Some(Refusal::Expired));
+            }
+            let expiry = validity::expiry(rules, &notification, until, now);
             let partner = &sender.partner;
             let delivery = Delivery::new(
                 service,
@@ -303,17 +307,4 @@ fn name_damage(answer: Answer, damage: Damage) -> Answer {
         first => format!("{first}; an IM URL filter at the sender has changed the body ({damage})"),
     };
     answer.reason(reason)
-}
-
-/// The sender's time to live from when it made the notification, ours where it names none, and never past our ceiling.
-fn expiry(rules: &Rules, notification: &Notification, now: SystemTime) -> Expiry {
-    if notification.ttl == Some(Duration::ZERO) {
-        return attempt::ONCE;
-    }
-    let wanted = match notification.ttl {
-        Some(ttl) => Expiry::after(notification.created.unwrap_or(now), ttl),
-        None if notification.event == Event::Test => Expiry::after(now, rules.max_ttl),
-        None => Expiry::after(now, rules.default_ttl),
-    };
-    wanted.min(Expiry::after(now, rules.max_ttl))
 }

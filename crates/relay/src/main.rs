@@ -26,6 +26,7 @@ mod run;
 mod service;
 mod session;
 mod tls;
+mod validity;
 mod verdicts;
 mod waiting;
 

@@ -190,12 +190,14 @@ pub(crate) enum Refusal {
     NotUnderstood,
     /// The body is malformed.
     Malformed,
+    /// The sender's own time for it is over.
+    Expired,
     /// The service stops.
     Draining,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 8] = [
+    const ALL: [Refusal; 9] = [
         Refusal::Framing,
         Refusal::Fault,
         Refusal::Stranger,
@@ -203,6 +205,7 @@ impl Refusal {
         Refusal::ForeignUri,
         Refusal::NotUnderstood,
         Refusal::Malformed,
+        Refusal::Expired,
         Refusal::Draining,
     ];
 
@@ -216,6 +219,7 @@ impl Refusal {
             Refusal::ForeignUri => "foreign_uri",
             Refusal::NotUnderstood => "not_understood",
             Refusal::Malformed => "malformed",
+            Refusal::Expired => "expired",
             Refusal::Draining => "draining",
         }
     }
@@ -368,7 +372,7 @@ pub(crate) struct Metrics {
     messages_answered: [IntCounter; 17],
     pub(crate) messages_in_flight: IntGauge,
     pub(crate) message_seconds: Histogram,
-    refusals: [IntCounter; 8],
+    refusals: [IntCounter; 9],
     damaged_links: IntCounter,
     damaged_text_in_front: IntCounter,
     captures: [IntCounter; 3],
