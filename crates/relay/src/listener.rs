@@ -1,4 +1,6 @@
 //! Accepting: TCP, the handshake inside its deadline and caps, and whose connection it is.
+//!
+//! Where a TLS terminator on this machine has done the handshake, its PROXY header takes the handshake's place.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -6,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -15,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::ConnectionResult;
 use crate::partners::Presented;
+use crate::proxy_header::{self, Distrust, Trust};
 use crate::service::Service;
 use crate::session::{self, Peer, Sender};
 
@@ -44,15 +49,24 @@ impl Gate {
     }
 }
 
-/// Binds `address` and says so in the log.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// How connections begin at a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entrance {
+    /// With a TLS handshake.
+    Tls,
+    /// With the PROXY header of a TLS terminator on this machine, which is believed so far.
+    Terminator(Trust),
+}
+
+/// Binds `address` and says so in the log, under this name.
+pub(crate) async fn bind(name: &'static str, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
-    info!(listener = "sip", address = %listener.local_addr()?, "listening");
+    info!(listener = name, address = %listener.local_addr()?, "listening");
     Ok(listener)
 }
 
 /// Accepts until the drain begins; then waits for the connections that it has accepted.
-pub(crate) async fn accept(listener: TcpListener, gate: Arc<Gate>) {
+pub(crate) async fn accept(listener: TcpListener, entrance: Entrance, gate: Arc<Gate>) {
     let mut connections = JoinSet::new();
     let mut draining = gate.draining.clone();
     loop {
@@ -61,7 +75,7 @@ pub(crate) async fn accept(listener: TcpListener, gate: Arc<Gate>) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     if let Some(permits) = gate.enter() {
-                        connections.spawn(serve(gate.clone(), stream, address, permits));
+                        connections.spawn(serve(gate.clone(), entrance, stream, address, permits));
                     }
                 }
                 Err(error) => {
@@ -105,56 +119,105 @@ impl Gate {
     }
 }
 
-async fn serve(gate: Arc<Gate>, stream: TcpStream, address: SocketAddr, permits: Permits) {
-    let metrics = &gate.service.metrics;
+async fn serve(
+    gate: Arc<Gate>,
+    entrance: Entrance,
+    mut stream: TcpStream,
+    address: SocketAddr,
+    permits: Permits,
+) {
     // Answers are small and somebody waits for them; if the socket refuses the option it still works.
     let _ = stream.set_nodelay(true);
-    let tls = TlsAcceptor::from(gate.service.rules.load().tls.clone());
-    let handshake =
-        tokio::time::timeout(gate.service.limits.handshake_timeout, tls.accept(stream)).await;
-    let stream = match handshake {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            let result = failure(&error);
-            metrics.connection(result);
-            info!(peer = %address, result = result.label(), %error, "handshake failed");
-            return;
+    match entrance {
+        Entrance::Tls => {
+            if let Some((stream, presented)) = gate.handshake(stream, address).await {
+                let peer = Peer { address, presented };
+                gate.converse(stream, peer, permits).await;
+            }
         }
-        Err(_) => {
-            metrics.connection(ConnectionResult::HandshakeTimeout);
-            info!(peer = %address, "handshake took too long");
-            return;
+        Entrance::Terminator(trust) => {
+            if let Some(peer) = gate.introduction(&mut stream, trust).await {
+                gate.converse(stream, peer, permits).await;
+            }
         }
-    };
-    let Some((presented, permit)) = gate.admit(&stream, address) else {
-        return;
-    };
-    drop(permits.handshake);
-    metrics.connections.inc();
-    // A To tag must be unlike those of other connections (RFC 3261 19.3): the process' random state gives each a seed.
-    let seed = RandomState::new().hash_one(address);
-    session::run(
-        gate.service.clone(),
-        stream,
-        Peer { address, presented },
-        seed,
-        gate.draining.clone(),
-    )
-    .await;
-    gate.service.metrics.connections.dec();
-    drop((permit, permits.connection));
-    debug!(peer = %address, "connection ended");
+    }
 }
 
 impl Gate {
-    fn admit(
+    async fn handshake(
         &self,
-        stream: &TlsStream<TcpStream>,
+        stream: TcpStream,
         address: SocketAddr,
-    ) -> Option<(Presented, OwnedSemaphorePermit)> {
-        let chain = stream.get_ref().1.peer_certificates();
-        let presented = Presented::of_certificate(chain?.first()?);
-        let sender = Sender::identify(&self.service, &self.service.rules.load(), &presented);
+    ) -> Option<(TlsStream<TcpStream>, Presented)> {
+        let metrics = &self.service.metrics;
+        let tls = TlsAcceptor::from(self.service.rules.load().tls.clone());
+        let deadline = self.service.limits.handshake_timeout;
+        match tokio::time::timeout(deadline, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let chain = stream.get_ref().1.peer_certificates();
+                let presented = Presented::of_certificate(chain?.first()?);
+                Some((stream, presented))
+            }
+            Ok(Err(error)) => {
+                let result = failure(&error);
+                metrics.connection(result);
+                info!(peer = %address, result = result.label(), %error, "handshake failed");
+                None
+            }
+            Err(_) => {
+                metrics.connection(ConnectionResult::HandshakeTimeout);
+                info!(peer = %address, "handshake took too long");
+                None
+            }
+        }
+    }
+
+    /// The client that a terminator vouches for.
+    async fn introduction(&self, stream: &mut TcpStream, trust: Trust) -> Option<Peer> {
+        let metrics = &self.service.metrics;
+        let deadline = self.service.limits.handshake_timeout;
+        match tokio::time::timeout(deadline, read_header(stream, trust)).await {
+            Ok(Ok(peer)) => Some(peer),
+            Ok(Err(distrust)) => {
+                metrics.connection(match distrust {
+                    Distrust::Malformed(_) => ConnectionResult::ProxyBadHeader,
+                    Distrust::HealthCheck => ConnectionResult::ProxyHealthCheck,
+                    Distrust::NoCertificate { .. } => ConnectionResult::ProxyNoCertificate,
+                    Distrust::Unverified { .. } => ConnectionResult::ProxyUnverified,
+                });
+                info!(reason = %distrust, "closing on what a TLS terminator hands over");
+                None
+            }
+            Err(_) => {
+                metrics.connection(ConnectionResult::HandshakeTimeout);
+                info!("the PROXY header of the TLS terminator took too long");
+                None
+            }
+        }
+    }
+
+    async fn converse<S>(&self, stream: S, peer: Peer, permits: Permits)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(permit) = self.admit(&peer) else {
+            return;
+        };
+        drop(permits.handshake);
+        let address = peer.address;
+        self.service.metrics.connections.inc();
+        // A To tag must be unlike those of other connections (RFC 3261 19.3): the process' random state gives each a seed.
+        let seed = RandomState::new().hash_one(address);
+        let draining = self.draining.clone();
+        session::run(self.service.clone(), stream, peer, seed, draining).await;
+        self.service.metrics.connections.dec();
+        drop((permit, permits.connection));
+        debug!(peer = %address, "connection ended");
+    }
+
+    fn admit(&self, peer: &Peer) -> Option<OwnedSemaphorePermit> {
+        let Peer { address, presented } = peer;
+        let sender = Sender::identify(&self.service, &self.service.rules.load(), presented);
         let (semaphore, result) = match &sender {
             Some(Sender { partner, account }) => {
                 debug!(peer = %address, partner = &*partner.name, "a partner has connected");
@@ -169,7 +232,7 @@ impl Gate {
         match semaphore.clone().try_acquire_owned() {
             Ok(permit) => {
                 self.service.metrics.connection(result);
-                Some((presented, permit))
+                Some(permit)
             }
             Err(_) => {
                 self.service.metrics.connection(ConnectionResult::OverLimit);
@@ -178,6 +241,23 @@ impl Gate {
             }
         }
     }
+}
+
+/// Reads a PROXY header and not a byte more.
+async fn read_header(stream: &mut TcpStream, trust: Trust) -> Result<Peer, Distrust> {
+    let ended = |_| Distrust::Malformed("the connection ended inside it");
+    let mut fixed = [0; proxy_header::FIXED_BYTES];
+    stream.read_exact(&mut fixed).await.map_err(ended)?;
+    let mut rest = vec![0; proxy_header::rest(&fixed)?];
+    stream.read_exact(&mut rest).await.map_err(ended)?;
+    let client = trust.read(&fixed, &rest)?;
+    Ok(Peer {
+        address: client.address,
+        presented: match client.certificate {
+            Some(der) => Presented::of_certificate(&CertificateDer::from(der)),
+            None => Presented::of_common_name(client.common_name.unwrap_or_default()),
+        },
+    })
 }
 
 fn failure(error: &io::Error) -> ConnectionResult {

@@ -18,6 +18,7 @@ mod log;
 mod metrics;
 mod page;
 mod partners;
+mod proxy_header;
 mod recent;
 mod redaction;
 mod route;

@@ -144,10 +144,18 @@ pub(crate) enum ConnectionResult {
     HandshakeTimeout,
     /// Over a cap.
     OverLimit,
+    /// From a TLS terminator: no PROXY header that can be read.
+    ProxyBadHeader,
+    /// From a TLS terminator: its own health check.
+    ProxyHealthCheck,
+    /// From a TLS terminator: its client has shown no certificate.
+    ProxyNoCertificate,
+    /// From a TLS terminator: its client's certificate is not good.
+    ProxyUnverified,
 }
 
 impl ConnectionResult {
-    const ALL: [ConnectionResult; 8] = [
+    const ALL: [ConnectionResult; 12] = [
         ConnectionResult::Partner,
         ConnectionResult::Stranger,
         ConnectionResult::BadCertificate,
@@ -156,6 +164,10 @@ impl ConnectionResult {
         ConnectionResult::HandshakeFailed,
         ConnectionResult::HandshakeTimeout,
         ConnectionResult::OverLimit,
+        ConnectionResult::ProxyBadHeader,
+        ConnectionResult::ProxyHealthCheck,
+        ConnectionResult::ProxyNoCertificate,
+        ConnectionResult::ProxyUnverified,
     ];
 
     /// The label.
@@ -169,6 +181,10 @@ impl ConnectionResult {
             ConnectionResult::HandshakeFailed => "handshake_failed",
             ConnectionResult::HandshakeTimeout => "handshake_timeout",
             ConnectionResult::OverLimit => "over_limit",
+            ConnectionResult::ProxyBadHeader => "proxy_bad_header",
+            ConnectionResult::ProxyHealthCheck => "proxy_health_check",
+            ConnectionResult::ProxyNoCertificate => "proxy_no_certificate",
+            ConnectionResult::ProxyUnverified => "proxy_unverified",
         }
     }
 }
@@ -360,7 +376,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) ready: IntGauge,
     pub(crate) connections: IntGauge,
-    connection_results: [IntCounter; 8],
+    connection_results: [IntCounter; 12],
     pub(crate) requests_message: IntCounter,
     pub(crate) requests_options: IntCounter,
     pub(crate) requests_other: IntCounter,

@@ -24,7 +24,7 @@ impl DomainName {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
-        let valid = text.len() <= 253 && text.contains('.') && text.split('.').all(label);
+        let valid = text.len() <= NAME_BYTES && text.contains('.') && text.split('.').all(label);
         valid.then(|| DomainName(text.to_ascii_lowercase().into_boxed_str()))
     }
 
@@ -123,6 +123,9 @@ pub(crate) struct Presented {
 /// Public authorities put 250 names into a certificate at most; what comes after the first 256 is not looked at.
 const NAMES: usize = 256;
 
+/// The longest host name, RFC 1035 2.3.4.
+const NAME_BYTES: usize = 253;
+
 impl Presented {
     /// The dNSNames of a certificate's subjectAltName. No wildcards, and no common name (RFC 5922 7.1, 7.2; Lync's own edges
     /// always carry their name in the subjectAltName).
@@ -133,6 +136,15 @@ impl Presented {
         let names = certificate.valid_dns_names().map(Box::from);
         Presented {
             names: names.take(NAMES).collect(),
+        }
+    }
+
+    /// A certificate's common name, as its bytes stand there: all that most TLS terminators tell.
+    pub(crate) fn of_common_name(name: &[u8]) -> Presented {
+        let text = std::str::from_utf8(name).ok();
+        let text = text.filter(|text| (1..=NAME_BYTES).contains(&text.len()));
+        Presented {
+            names: text.map(Box::from).into_iter().collect(),
         }
     }
 

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config};
-use crate::listener::{self, Gate};
+use crate::config::{self, Config, Offload};
+use crate::listener::{self, Entrance, Gate};
 use crate::service::Service;
 use crate::{admin, commands, dispatch, log};
 
@@ -63,16 +63,24 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (listen, admin_address, grace) = (config.listen.clone(), config.admin, config.drain_grace);
+    let offload = config.offload.clone();
     let service = Arc::new(Service::assemble(config).await?);
     let (drain, draining) = watch::channel(false);
     let gate = Arc::new(Gate::new(service.clone(), draining.clone()));
 
     let mut listeners = JoinSet::new();
     for address in listen {
-        let bound = listener::bind(address)
+        let bound = listener::bind("sip", address)
             .await
             .with_context(|| format!("sip.listen: cannot listen on {address}"))?;
-        listeners.spawn(listener::accept(bound, gate.clone()));
+        listeners.spawn(listener::accept(bound, Entrance::Tls, gate.clone()));
+    }
+    for Offload { listen, trust } in offload {
+        let bound = listener::bind("offload", listen)
+            .await
+            .with_context(|| format!("sip.offload: cannot listen on {listen}"))?;
+        let entrance = Entrance::Terminator(trust);
+        listeners.spawn(listener::accept(bound, entrance, gate.clone()));
     }
     let admin = TcpListener::bind(admin_address)
         .await

@@ -179,6 +179,36 @@ async fn several_mistakes_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_terminator_hands_over_on_loopback_only() {
+    let offload = |keys: &str| {
+        let table: Table = keys.parse().unwrap();
+        check_changed(|world| set(&mut world.config, "sip", "offload", vec![table]))
+    };
+    for listen in [
+        "0.0.0.0:5062",
+        "[::]:5062",
+        "192.0.2.61:5062",
+        "[::ffff:127.0.0.1]:5062",
+    ] {
+        let (code, text) = offload(&format!("listen = \"{listen}\"")).await;
+        assert_eq!(code, Some(1), "{listen}: {text}");
+        for part in ["sip.offload[0].listen", listen, "loopback address"] {
+            assert!(text.contains(part), "{listen} should say {part:?}: {text}");
+        }
+    }
+    let (code, text) = offload("listen = \"127.0.0.1:5062\"\ncertificate_type = 0x20").await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("sip.offload[0].certificate_type") && text.contains("0x20"),
+        "{text}"
+    );
+    for listen in ["127.0.0.1:0", "127.8.0.1:5062", "[::1]:5062"] {
+        let (code, text) = offload(&format!("listen = \"{listen}\"")).await;
+        assert_eq!(code, Some(0), "{listen}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn an_rsa_only_relay_is_warned_of_old_edges() {
     let (code, text) = check_changed(|world| {
         let leaf = Leaf::server(RELAY_NAME).key(pushrelay_peers::pki::Key::Rsa);
@@ -361,9 +391,10 @@ fn sample_and_manual_hold_exactly_the_keys_of_the_code() {
         .parse()
         .unwrap();
     let manual = std::fs::read_to_string(folder.join("README.md")).unwrap();
-    let places: [&[&str]; 12] = [
+    let places: &[&[&str]] = &[
         &[],
         &["sip"],
+        &["sip", "offload"],
         &["partners"],
         &["apple"],
         &["apple", "apps"],
@@ -374,8 +405,9 @@ fn sample_and_manual_hold_exactly_the_keys_of_the_code() {
         &["spool"],
         &["admin"],
         &["limits"],
+        &["log"],
     ];
-    for place in places.into_iter().chain([&["log"] as &[&str]]) {
+    for &place in places {
         let mut found = &Value::Table(sample.clone());
         for step in place {
             found = &found[*step];

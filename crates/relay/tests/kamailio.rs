@@ -1,7 +1,7 @@
 //! Kamailio, which others wrote, in the place of an Access Edge, and sipp behind it.
 //!
 //! sipp speaks plain SIP to Kamailio. Kamailio adds its Via and Record-Route and relays over mutual TLS with the partner's
-//! certificate; the daemon's answers go back the same way.
+//! certificate, to the daemon itself or, at TLS 1.0, to HAProxy before it; the daemon's answers go back the same way.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::haproxy::{HAProxy, offload};
 use common::{APPLE, Relay, body, json};
+use pushrelay_peers::pki::{Eku, Key, Leaf};
+use pushrelay_peers::world::EDGE_NAME;
 use tokio::process::{Child, Command};
 
 /// How long a foreign program may take to start or to end.
@@ -54,6 +57,33 @@ async fn a_refusal_reaches_sipp_through_kamailio_with_its_reason() {
     sipp(&relay, &kamailio, "u1", 1, &unreadable).await;
     sipp(&relay, &kamailio, "t1", 1, &unreadable).await;
     assert_eq!(relay.world.apple.received().len(), 0);
+    drop(kamailio);
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_has_only_tls_1_0_is_relayed_through_haproxy() {
+    let relay = Relay::configured(|config| offload(config, "accept_any_purpose = true")).await;
+    let haproxy = HAProxy::start(&relay).await;
+    let old = Leaf::named(EDGE_NAME).eku(Eku::Server).key(Key::Rsa);
+    let old = relay.world.authority.issue(&old);
+    old.write(relay.world.dir.path(), "edge").unwrap();
+    let kamailio = Kamailio::before(&relay, haproxy.address.port(), TLS_1_0).await;
+    for (transport, pushed) in [("u1", 20), ("t1", 40)] {
+        sipp(&relay, &kamailio, transport, 20, &message(json())).await;
+        assert_eq!(relay.world.apple.received().len(), pushed, "{transport}");
+    }
+    let allow = Some(("Allow:", "MESSAGE, OPTIONS"));
+    sipp(&relay, &kamailio, "u1", 5, &bare("OPTIONS", 200, allow)).await;
+    let unreadable = Scenario {
+        status: 415,
+        field: Some(("ms-diagnostics-public:", "2;reason=")),
+        ..message("text/plain")
+    };
+    sipp(&relay, &kamailio, "t1", 1, &unreadable).await;
+    let log = haproxy.log();
+    let old = format!("in by TLSv1 ECDHE-RSA-AES256-SHA cn=\"{EDGE_NAME}\" verify=26");
+    assert!(log.contains(&old), "{log}");
     drop(kamailio);
     relay.end().await;
 }
@@ -172,13 +202,17 @@ struct Kamailio {
 
 impl Kamailio {
     async fn start(relay: &Relay) -> Kamailio {
+        Kamailio::before(relay, relay.daemon.sip_addr().port(), TLS_1_2).await
+    }
+
+    /// It relays to this port, with these lines about TLS.
+    async fn before(relay: &Relay, next: u16, tls: &str) -> Kamailio {
         let dir = relay.world.dir.path();
-        fs::write(dir.join("kamailio-tls.cfg"), tls_config(dir)).unwrap();
+        fs::write(dir.join("kamailio-tls.cfg"), tls_config(dir, tls)).unwrap();
         let deadline = Instant::now() + SOON;
         loop {
             let port = free_port();
-            let config = config(dir, port, relay.daemon.sip_addr().port());
-            fs::write(dir.join("kamailio.cfg"), config).unwrap();
+            fs::write(dir.join("kamailio.cfg"), config(dir, port, next)).unwrap();
             let mut kamailio = Kamailio {
                 process: spawn(dir),
                 port,
@@ -235,7 +269,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn config(dir: &Path, port: u16, relay: u16) -> String {
+fn config(dir: &Path, port: u16, next: u16) -> String {
     format!(
         r#"#!KAMAILIO
 debug=1
@@ -258,7 +292,7 @@ modparam("tm", "fr_timer", 20000)
 modparam("tls", "config", "{dir}/kamailio-tls.cfg")
 request_route {{
     record_route();
-    $du = "sip:127.0.0.1:{relay};transport=tls";
+    $du = "sip:127.0.0.1:{next};transport=tls";
     if (!t_relay()) {{ sl_reply_error(); }}
 }}
 "#,
@@ -267,7 +301,12 @@ request_route {{
     )
 }
 
-fn tls_config(dir: &Path) -> String {
+const TLS_1_2: &str = "method = TLSv1.2";
+
+/// This and nothing newer. OpenSSL 3 has it at security level 0 only.
+const TLS_1_0: &str = "method = TLSv1\ncipher_list = ALL:@SECLEVEL=0";
+
+fn tls_config(dir: &Path, tls: &str) -> String {
     format!(
         r#"[server:default]
 method = TLSv1.2+
@@ -277,7 +316,7 @@ private_key = {dir}/edge.key
 certificate = {dir}/edge.pem
 
 [client:default]
-method = TLSv1.2
+{tls}
 verify_certificate = yes
 require_certificate = yes
 private_key = {dir}/edge.key

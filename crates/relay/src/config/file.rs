@@ -61,6 +61,18 @@ pub(crate) struct Sip {
     pub(crate) overdue_crl: OverdueCrl,
     #[serde(default = "accepted_status")]
     pub(crate) accepted_status: u16,
+    #[serde(default)]
+    pub(crate) offload: Vec<Offload>,
+}
+
+/// `[[sip.offload]]`: where a TLS terminator on this machine hands connections over.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offload {
+    pub(crate) listen: SocketAddr,
+    #[serde(default)]
+    pub(crate) accept_any_purpose: bool,
+    pub(crate) certificate_type: Option<u8>,
 }
 
 /// `overdue_crl`: what a revocation list is worth whose next one should have come.

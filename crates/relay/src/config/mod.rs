@@ -7,6 +7,7 @@ mod certificates;
 mod crls;
 mod file;
 mod mapping;
+mod offload;
 mod presentation;
 mod providers;
 mod sip;
@@ -28,6 +29,7 @@ use crate::partners::{Partner, Partners};
 pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
 pub(crate) use file::{Limits, LogFormat, UnknownBody};
+pub(crate) use offload::Offload;
 pub(crate) use presentation::Presentation;
 
 /// What the daemon runs on.
@@ -38,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) drain_grace: Duration,
     pub(crate) presentation: Presentation,
     pub(crate) listen: Vec<SocketAddr>,
+    /// Where TLS terminators on this machine hand connections over.
+    pub(crate) offload: Vec<Offload>,
     pub(crate) addresses: Addresses,
     pub(crate) accepted_status: u16,
     pub(crate) tls: Arc<ServerConfig>,
@@ -167,6 +171,7 @@ impl Resolver {
         self.bounds(&file);
         let addresses = self.addresses(&file.sip);
         let tls = self.server_tls(&file.sip);
+        let offload = self.offload(&file.sip.offload);
         let defaults = PartnerDefaults {
             apple: file.apple.enabled,
             windows_phone: file.windows_phone.enabled,
@@ -214,6 +219,7 @@ impl Resolver {
                 drain_grace: file.drain_grace,
                 presentation,
                 listen: file.sip.listen,
+                offload,
                 addresses,
                 accepted_status: file.sip.accepted_status,
                 tls,

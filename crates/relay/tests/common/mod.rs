@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod haproxy;
+
 use std::path::Path;
 
 use pushrelay_peers::books::{conservation, waiting_is_on_disk};
