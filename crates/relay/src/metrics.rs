@@ -43,6 +43,7 @@ families! {
     READY = "gauge" "pushrelay_ready" [] "1 while new MESSAGEs are accepted, 0 during start and drain.";
     CONNECTIONS = "gauge" "pushrelay_connections" [] "SIP connections that are open, handshake done.";
     CONNECTIONS_TOTAL = "counter" "pushrelay_connections_total" ["result"] "SIP connections by what became of the attempt.";
+    CONNECTIONS_ENDED = "counter" "pushrelay_connections_ended_total" ["reason"] "SIP connections that were open, by why they ended.";
     REQUESTS = "counter" "pushrelay_requests_total" ["method"] "SIP requests that were read, retransmissions left out.";
     RETRANSMISSIONS = "counter" "pushrelay_retransmissions_total" [] "SIP requests that repeated an earlier one and got its answer.";
     MESSAGES_RECEIVED = "counter" "pushrelay_messages_received_total" ["partner"] "MESSAGE requests that were read; partner is \"-\" for a peer that is none.";
@@ -185,6 +186,54 @@ impl ConnectionResult {
             ConnectionResult::ProxyHealthCheck => "proxy_health_check",
             ConnectionResult::ProxyNoCertificate => "proxy_no_certificate",
             ConnectionResult::ProxyUnverified => "proxy_unverified",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The peer has closed it.
+    Peer,
+    /// It broke.
+    Failed,
+    /// Nothing came for `idle_timeout`.
+    Idle,
+    /// A message did not become whole within `message_timeout`.
+    MessageTimeout,
+    /// The peer has not taken its answers for `write_timeout`.
+    WriteTimeout,
+    /// Where the next message begins was not known any more.
+    Framing,
+    /// A stranger has been told enough.
+    Stranger,
+    /// The service stops.
+    Draining,
+}
+
+impl Ended {
+    const ALL: [Ended; 8] = [
+        Ended::Peer,
+        Ended::Failed,
+        Ended::Idle,
+        Ended::MessageTimeout,
+        Ended::WriteTimeout,
+        Ended::Framing,
+        Ended::Stranger,
+        Ended::Draining,
+    ];
+
+    /// The label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Ended::Peer => "peer",
+            Ended::Failed => "failed",
+            Ended::Idle => "idle",
+            Ended::MessageTimeout => "message_timeout",
+            Ended::WriteTimeout => "write_timeout",
+            Ended::Framing => "framing",
+            Ended::Stranger => "stranger",
+            Ended::Draining => "draining",
         }
     }
 }
@@ -377,6 +426,7 @@ pub(crate) struct Metrics {
     pub(crate) ready: IntGauge,
     pub(crate) connections: IntGauge,
     connection_results: [IntCounter; 12],
+    connections_ended: [IntCounter; 8],
     pub(crate) requests_message: IntCounter,
     pub(crate) requests_options: IntCounter,
     pub(crate) requests_other: IntCounter,
@@ -420,6 +470,7 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         let results = CONNECTIONS_TOTAL.counters(&registry);
+        let ended = CONNECTIONS_ENDED.counters(&registry);
         let requests = REQUESTS.counters(&registry);
         let received = MESSAGES_RECEIVED.counters(&registry);
         let answered = MESSAGES_ANSWERED.counters(&registry);
@@ -437,6 +488,7 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             connection_results: ConnectionResult::ALL
                 .map(|result| results.with_label_values(&[result.label()])),
+            connections_ended: Ended::ALL.map(|why| ended.with_label_values(&[why.label()])),
             requests_message: requests.with_label_values(&["MESSAGE"]),
             requests_options: requests.with_label_values(&["OPTIONS"]),
             requests_other: requests.with_label_values(&["other"]),
@@ -486,6 +538,11 @@ impl Metrics {
     /// Counts an attempt to connect.
     pub(crate) fn connection(&self, result: ConnectionResult) {
         self.connection_results[result as usize].inc();
+    }
+
+    /// Counts the end of a connection that was open.
+    pub(crate) fn connection_ended(&self, why: Ended) {
+        self.connections_ended[why as usize].inc();
     }
 
     /// Counts a MESSAGE's answer.

@@ -137,6 +137,7 @@ impl Service {
             head_bytes: self.limits.head_bytes,
             head_lines: self.limits.head_lines,
             body_bytes: self.limits.body_bytes,
+            message_life: self.limits.message_timeout,
             ..sip::Limits::default()
         }
     }

@@ -17,7 +17,7 @@ use arc_swap::Guard;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use pushrelay_sip::{Answer, Connection, Output, Request};
+use pushrelay_sip::{Answer, CloseReason, Connection, Output, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, info};
@@ -26,7 +26,7 @@ use crate::accounts::Account;
 use crate::intake::{self, Intake, Wait};
 use crate::listener;
 use crate::log::printable;
-use crate::metrics::Refusal;
+use crate::metrics::{Ended, Refusal};
 use crate::partners::{Partner, Presented};
 use crate::rules::Rules;
 use crate::service::Service;
@@ -71,6 +71,13 @@ const READ_BYTES: usize = 16 * 1024;
 /// How often time limits are looked at: coarse, so that the hot path sets no timer.
 const TICK: Duration = Duration::from_secs(1);
 
+/// When more than this waits to be written, nothing is read: a peer that asks and never listens must not fill the memory with
+/// answers. 256 KiB are some 500 of them.
+const OUTBOX_BYTES: usize = 256 * 1024;
+
+/// A stranger has few places, and nothing to wait for.
+const STRANGER_IDLE: Duration = Duration::from_secs(30);
+
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -104,7 +111,7 @@ pub(crate) async fn run<S>(
         rules,
         peer,
         outbox: Outbox::default(),
-        closing: false,
+        ending: None,
         requests: 0,
         last_read: Instant::now(),
         retransmissions: 0,
@@ -120,10 +127,13 @@ pub(crate) async fn run<S>(
             let since = Instant::now();
             deliveries.push(async move { (request, since, wait.answer().await) });
         }
-        if session.closing && deliveries.is_empty() && session.outbox.is_empty() {
+        let closing = session.ending.is_some();
+        if closing && deliveries.is_empty() && session.outbox.is_empty() {
             break;
         }
-        let may_read = !session.closing && deliveries.len() < service.limits.requests_in_flight;
+        let may_read = !closing
+            && deliveries.len() < service.limits.requests_in_flight
+            && session.outbox.bytes < OUTBOX_BYTES;
         let event = poll_fn(|cx| {
             if let Poll::Ready(result) = session.outbox.poll_write(&mut stream, cx) {
                 return Poll::Ready(result.map_or_else(Event::Failed, |()| Event::Wrote));
@@ -137,9 +147,14 @@ pub(crate) async fn run<S>(
             if may_read {
                 let mut buffer = ReadBuf::new(&mut buffer);
                 if let Poll::Ready(result) = Pin::new(&mut stream).poll_read(cx, &mut buffer) {
-                    return Poll::Ready(
-                        result.map_or_else(Event::Failed, |()| Event::Read(buffer.filled().len())),
-                    );
+                    return Poll::Ready(match result {
+                        Ok(()) => Event::Read(buffer.filled().len()),
+                        // No close_notify. SIP says itself where a message ends, so nothing can have been cut off unseen.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                            Event::Read(0)
+                        }
+                        Err(error) => Event::Failed(error),
+                    });
                 }
             }
             if !drained && draining.as_mut().poll(cx).is_ready() {
@@ -150,7 +165,7 @@ pub(crate) async fn run<S>(
         .await;
         match event {
             // The peer has said all it has to say; answers can still go out.
-            Event::Read(0) => session.closing = true,
+            Event::Read(0) => session.end(Ended::Peer),
             Event::Read(length) => session.read(&buffer[..length]),
             Event::Wrote => {}
             Event::Settled => {
@@ -160,14 +175,17 @@ pub(crate) async fn run<S>(
             }
             Event::Draining => {
                 drained = true;
-                session.closing = true;
+                session.end(Ended::Draining);
             }
             Event::Tick => session.tick(deliveries.is_empty()),
             Event::Failed(error) => {
                 debug!(peer = %session.peer.address, %error, "connection failed");
-                session.abandon();
+                session.abandon(Ended::Failed);
             }
         }
+    }
+    if let Some(ended) = session.ending {
+        service.metrics.connection_ended(ended);
     }
     // The peer may be gone already; nothing depends on the goodbye.
     let _ = tokio::time::timeout(GOODBYE, goodbye(&mut stream, &mut buffer)).await;
@@ -198,8 +216,8 @@ struct Session {
     /// Who the peer is by these rules; `None` for a stranger.
     sender: Option<Sender>,
     outbox: Outbox,
-    /// No more is read; the connection ends when all is answered.
-    closing: bool,
+    /// Why no more is read; the connection ends when all is answered.
+    ending: Option<Ended>,
     requests: u32,
     last_read: Instant,
     retransmissions: u64,
@@ -222,7 +240,10 @@ impl Session {
                 }
                 Output::Close(reason) => {
                     debug!(peer = %self.peer.address, ?reason, "closing");
-                    self.closing = true;
+                    self.end(match reason {
+                        CloseReason::Framing => Ended::Framing,
+                        CloseReason::Stalled => Ended::MessageTimeout,
+                    });
                 }
                 Output::Request(request) => {
                     self.heed_reload();
@@ -284,7 +305,7 @@ impl Session {
             &refusal.map_or("", Refusal::label),
         );
         if self.sender.is_none() && self.requests >= STRANGER_REQUESTS {
-            self.closing = true;
+            self.end(Ended::Stranger);
         }
     }
 
@@ -336,18 +357,31 @@ impl Session {
             .is_some_and(|since| now.duration_since(since) > limits.write_timeout)
         {
             info!(peer = %self.peer.address, partner = self.partner_name(), "the peer does not take its answers, closing");
-            self.abandon();
+            self.abandon(Ended::WriteTimeout);
         } else if idle
             && self.outbox.is_empty()
-            && now.duration_since(self.last_read) > limits.idle_timeout
+            && now.duration_since(self.last_read) > self.idle_timeout()
         {
-            self.closing = true;
+            self.end(Ended::Idle);
         }
     }
 
+    fn idle_timeout(&self) -> Duration {
+        let limit = self.service.limits.idle_timeout;
+        match self.sender {
+            Some(_) => limit,
+            None => limit.min(STRANGER_IDLE),
+        }
+    }
+
+    /// Nothing more is read. The first reason counts.
+    fn end(&mut self, why: Ended) {
+        self.ending.get_or_insert(why);
+    }
+
     /// The stream is of no more use; what was read is finished all the same.
-    fn abandon(&mut self) {
-        self.closing = true;
+    fn abandon(&mut self, why: Ended) {
+        self.end(why);
         self.outbox.abandon();
     }
 
@@ -365,6 +399,8 @@ impl Session {
 #[derive(Default)]
 struct Outbox {
     queue: VecDeque<Bytes>,
+    /// How much is in the queue.
+    bytes: usize,
     /// Handed to TLS, but perhaps not yet on the wire.
     unflushed: bool,
     /// Since when something waits.
@@ -376,6 +412,7 @@ struct Outbox {
 impl Outbox {
     fn push(&mut self, bytes: Bytes) {
         if !self.abandoned {
+            self.bytes += bytes.len();
             self.queue.push_back(bytes);
             self.since.get_or_insert_with(Instant::now);
         }
@@ -405,6 +442,7 @@ impl Outbox {
             }
             self.unflushed = true;
             bytes.advance(written);
+            self.bytes -= written;
             if !bytes.has_remaining() {
                 self.queue.pop_front();
             }

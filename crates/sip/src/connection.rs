@@ -194,7 +194,7 @@ impl Connection {
             .transactions
             .next_expiry()
             .map(|until| until + TIMEOUT_SLACK);
-        let stall = self.begun.map(|begun| begun + self.limits.transaction_life);
+        let stall = self.begun.map(|begun| begun + self.limits.message_life);
         expiry.into_iter().chain(stall).min()
     }
 
@@ -203,7 +203,7 @@ impl Connection {
         self.transactions.expire(now);
         if self
             .begun
-            .is_some_and(|begun| begun + self.limits.transaction_life <= now)
+            .is_some_and(|begun| begun + self.limits.message_life <= now)
         {
             self.begun = None;
             let refusal = self.decoder.give_up();

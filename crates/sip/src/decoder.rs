@@ -64,7 +64,7 @@ pub enum FramingError {
         /// What is taken.
         limit: usize,
     },
-    /// [`Limits::transaction_life`] went by and the message is still not whole.
+    /// [`Limits::message_life`] went by and the message is still not whole.
     #[error("the message was begun and never completed")]
     Stalled,
 }

@@ -15,8 +15,10 @@ pub struct Limits {
     pub transactions: usize,
     /// What the remembered answers may take, in bytes. Past it the oldest is forgotten.
     pub transaction_bytes: usize,
-    /// How long an answered transaction is remembered, and how long a message may take to arrive whole.
+    /// How long an answered transaction is remembered.
     pub transaction_life: Duration,
+    /// How long a message may take to arrive whole, however steadily it drips. Past it: 400, then the connection closes.
+    pub message_life: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +33,7 @@ impl Default for Limits {
             transaction_bytes: 4 * 1024 * 1024,
             // Timer F at the peer: 64 * T1, RFC 3261 17.1.2.2. Later nobody waits for an answer.
             transaction_life: Duration::from_secs(32),
+            message_life: Duration::from_secs(32),
         }
     }
 }

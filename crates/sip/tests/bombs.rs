@@ -95,8 +95,8 @@ fn twenty_thousand_parameters() {
 #[test]
 fn quotes_folds_brackets_and_commas_without_end() {
     for filler in [
-        "\"", "\\", "<", ">", ",", ";", "=", "[", "%", " ", "\t", "\\\"", "\"\"", "<>", "@", ":",
-        "sip:",
+        "\"", "\\", "<", ">", "(", "()", ",", ";", "=", "[", "%", " ", "\t", "\\\"", "\"\"", "<>",
+        "@", ":", "sip:",
     ] {
         let filler = filler.repeat(60_000 / filler.len());
         for name in [

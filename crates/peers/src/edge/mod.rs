@@ -10,7 +10,7 @@ mod request;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct FakeEdge {
     inbox: Arc<Inbox>,
     reader: JoinHandle<()>,
     local: SocketAddr,
+    /// The socket under TLS.
+    wire: std::net::TcpStream,
 }
 
 impl FakeEdge {
@@ -65,11 +67,9 @@ impl FakeEdge {
     ) -> io::Result<FakeEdge> {
         let config = tls::client(identity, tls::roots(roots_pem)?)?;
         let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        let local = socket.local_addr()?;
+        let (socket, wire) = dial(address).await?;
         let stream = TlsConnector::from(config).connect(name, socket).await?;
-        Ok(FakeEdge::over(stream, local, domain))
+        FakeEdge::over(stream, wire, domain)
     }
 
     /// Connects as a TLS terminator on the relay's machine does for an Access Edge: without TLS, this header first.
@@ -78,28 +78,27 @@ impl FakeEdge {
         header: &ProxyHeader,
         domain: &str,
     ) -> io::Result<FakeEdge> {
-        let mut socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        let local = socket.local_addr()?;
+        let (mut socket, wire) = dial(address).await?;
         socket.write_all(&header.encode()).await?;
-        Ok(FakeEdge::over(socket, local, domain))
+        FakeEdge::over(socket, wire, domain)
     }
 
-    fn over<S>(stream: S, local: SocketAddr, domain: &str) -> FakeEdge
+    fn over<S>(stream: S, wire: std::net::TcpStream, domain: &str) -> io::Result<FakeEdge>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (read, write) = tokio::io::split(stream);
         let inbox = Arc::new(Inbox::default());
         let reader = tokio::spawn(read_answers(read, Arc::clone(&inbox)));
-        FakeEdge {
+        Ok(FakeEdge {
             request_uri: "sip:push@push.example.org".to_owned(),
             from: format!("sip:kima@{domain}"),
             writer: tokio::sync::Mutex::new(Box::new(write)),
             inbox,
             reader,
-            local,
-        }
+            local: wire.local_addr()?,
+            wire,
+        })
     }
 
     /// Our end of the connection.
@@ -162,6 +161,11 @@ impl FakeEdge {
     /// Says that no more will come (with TLS: close_notify), and goes on reading.
     pub async fn half_close(&self) -> io::Result<()> {
         self.writer.lock().await.shutdown().await
+    }
+
+    /// Ends TCP's direction to the relay, without close_notify, and goes on reading.
+    pub fn cut_off(&self) -> io::Result<()> {
+        self.wire.shutdown(Shutdown::Write)
     }
 
     /// Takes the answer to this request (by Call-ID and CSeq), wherever it stands among the others.
@@ -281,6 +285,15 @@ impl Inbox {
             }
         }
     }
+}
+
+/// A connection, and a second handle to its socket.
+async fn dial(address: SocketAddr) -> io::Result<(TcpStream, std::net::TcpStream)> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let socket = socket.into_std()?;
+    let wire = socket.try_clone()?;
+    Ok((TcpStream::from_std(socket)?, wire))
 }
 
 async fn read_answers(mut stream: impl AsyncRead + Unpin, inbox: Arc<Inbox>) {

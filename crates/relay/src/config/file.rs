@@ -333,6 +333,8 @@ pub(crate) struct Limits {
     #[serde(deserialize_with = "duration")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "duration")]
+    pub(crate) message_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
     pub(crate) idle_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub(crate) write_timeout: Duration,
@@ -350,6 +352,7 @@ impl Default for Limits {
             connections_per_partner: 200,
             handshakes: 64,
             handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(32),
             idle_timeout: Duration::from_secs(2 * 3600),
             write_timeout: Duration::from_secs(30),
             requests_in_flight: 256,
