@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::apns::ApnsReason;
+use crate::device::Service;
 use crate::mpns::MpnsReason;
 
 /// What a provider's answer, or its silence, means for one target.
@@ -100,6 +101,35 @@ impl Cause {
             Cause::Local(local) => local.label(),
         }
     }
+
+    /// Who must act, and what to do, for whoever asks what became of a push.
+    pub fn note(self) -> &'static str {
+        match self {
+            Cause::Apns(reason) => reason.note(),
+            Cause::Mpns(reason) => reason.note(),
+            Cause::Transport(transport) => transport.note(),
+            Cause::Local(local) => local.note(),
+        }
+    }
+
+    /// All that can happen to a push of a service, in the order of the metrics.
+    pub fn all(service: Service) -> impl Iterator<Item = Cause> {
+        let (apns, mpns): (&[ApnsReason], &[MpnsReason]) = match service {
+            Service::Apns => (&ApnsReason::ALL, &[]),
+            Service::Mpns => (&[], &MpnsReason::ALL),
+        };
+        let provider = apns.iter().copied().map(Cause::Apns);
+        let provider = provider.chain(mpns.iter().copied().map(Cause::Mpns));
+        let transport = Transport::ALL.into_iter().map(Cause::Transport);
+        provider
+            .chain(transport)
+            .chain(Local::ALL.into_iter().map(Cause::Local))
+    }
+
+    /// The cause of this label, at this service.
+    pub fn parse(service: Service, label: &str) -> Option<Cause> {
+        Cause::all(service).find(|cause| cause.label() == label)
+    }
 }
 
 /// Why no answer came.
@@ -139,6 +169,30 @@ impl Transport {
             Transport::Closed => "closed",
             Transport::Timeout => "timeout",
             Transport::Protocol => "protocol",
+        }
+    }
+
+    /// Who must act, and what to do, for whoever asks what became of a push.
+    pub fn note(self) -> &'static str {
+        match self {
+            Transport::Resolve => {
+                "the operator: the provider's name does not resolve here; check this host's DNS"
+            }
+            Transport::Connect => {
+                "the operator: no TCP connection to the provider; check the route and the firewall (443, or 2197 for Apple)"
+            }
+            Transport::Tls => {
+                "the operator: no TLS with the provider; is something in between, and are the roots and the clock of this host right?"
+            }
+            Transport::Closed => {
+                "nobody at first: the connection ended before the answer; if it stays, look for a firewall that cuts idle connections"
+            }
+            Transport::Timeout => {
+                "nobody at first: the provider took too long; if it stays, look at the route, then at the provider's status page"
+            }
+            Transport::Protocol => {
+                "the operator: what answers does not speak the provider's protocol; is a proxy in between?"
+            }
         }
     }
 
@@ -211,6 +265,43 @@ impl Local {
         }
     }
 
+    /// Who must act, and what to do, for whoever asks what became of a push.
+    pub fn note(self) -> &'static str {
+        match self {
+            Local::Test => "nobody: a test is accepted and never forwarded",
+            Local::PlatformOff => {
+                "the operator: this platform is switched off in the configuration"
+            }
+            Local::UnknownApp => {
+                "the operator: no app of this id and environment is configured; add it, or have the sender name another"
+            }
+            Local::TooLarge => {
+                "the sender: it cannot be made small enough for the provider; send less custom data"
+            }
+            Local::Expired => {
+                "nobody: its time has passed before a provider took it; a longer `ttl`, or `default_ttl` here, gives it more"
+            }
+            Local::PrivateAddress => {
+                "the operator: the channel leads to an address that is not public; if the service is yours, list it in the configuration"
+            }
+            Local::Deadline => {
+                "the operator: the provider was not done in time and there is no spool to wait in; configure one"
+            }
+            Local::KnownGone => {
+                "the sender: a provider has said before that this device is gone; forget it, or send its new registration time"
+            }
+            Local::BreakerOpen => {
+                "nobody: the provider has failed too often in a row; tried again as soon as it answers"
+            }
+            Local::SpoolFull => {
+                "the operator: the spool is full; mend what keeps the provider from taking pushes, drop what nobody needs, or raise the limit"
+            }
+            Local::SpoolTrouble => {
+                "the operator: the spool's disk is in trouble; look at pushrelay_spool_trouble and the log"
+            }
+        }
+    }
+
     /// The outcome when nothing was sent for this cause.
     pub fn outcome(self) -> Outcome {
         let verdict = match self {
@@ -242,6 +333,39 @@ impl From<Transport> for Outcome {
             verdict: transport.verdict(),
             cause: Cause::Transport(transport),
             ambiguous: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_cause_says_who_must_act_and_is_found_by_its_label() {
+        for service in Service::ALL {
+            let mut labels = HashSet::new();
+            for cause in Cause::all(service) {
+                let (who, what) = cause.note().split_once(": ").expect("who, and what to do");
+                let who = who.strip_suffix(" at first").unwrap_or(who);
+                let known = [
+                    "nobody",
+                    "the operator",
+                    "the sender",
+                    "the user",
+                    "the developers",
+                ];
+                assert!(known.contains(&who), "{cause:?}: {who}");
+                assert!(what.len() > 10 && !what.ends_with('.'), "{cause:?}: {what}");
+                assert!(
+                    labels.insert(cause.label()),
+                    "{cause:?} has another's label"
+                );
+                assert_eq!(Cause::parse(service, cause.label()), Some(cause));
+            }
+            assert_eq!(Cause::parse(service, "NoSuchCause"), None);
         }
     }
 }
