@@ -171,6 +171,7 @@ disk_reserve = 1048576
 
 [admin]
 listen = "{admin}"
+socket = "admin.sock"
 
 [log]
 format = "json"

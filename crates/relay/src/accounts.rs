@@ -1,7 +1,7 @@
 //! What the process knows of its partners, by their names: it outlives every reload of the rules.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::Semaphore;
@@ -34,9 +34,17 @@ impl Accounts {
         }
     }
 
+    /// Whose account has this number.
+    pub(crate) fn name(&self, number: usize) -> Option<Box<str>> {
+        let by_name = self.lock();
+        let mut accounts = by_name.iter();
+        let found = accounts.find(|(_, account)| account.number == number);
+        found.map(|(name, _)| name.clone())
+    }
+
     /// The account of the partner of this name, opened when there is none.
     pub(crate) fn of(&self, name: &str) -> Arc<Account> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = self.lock();
         if let Some(account) = by_name.get(name) {
             return account.clone();
         }
@@ -47,5 +55,10 @@ impl Accounts {
         });
         by_name.insert(name.into(), account.clone());
         account
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Account>>> {
+        // Nothing below the lock can panic; a poisoned one would still hold sound values.
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use crate::route::Route;
 /// One app and the connections that carry its pushes.
 pub(crate) struct AppleApp {
     /// The id that senders name it by.
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
     /// Apple's world; `None` where a URL was given instead.
     environment: Option<Environment>,
     /// What its requests carry.
@@ -38,7 +38,7 @@ impl AppleApps {
                 ..ApnsOptions::default()
             };
             Ok(Arc::new(AppleApp {
-                id: app.id,
+                id: app.id.into(),
                 environment: app.environment,
                 hide_content: app.hide_content,
                 app: ApnsApp::new(&app.topic)?,

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use pushrelay_providers::mpns::MpnsRequest;
 use pushrelay_providers::{Push, apns, mpns};
@@ -24,6 +24,7 @@ use crate::partners::Partner;
 use crate::route::Route;
 use crate::rules::Rules;
 use crate::service::Service;
+use crate::trail::What;
 
 /// The expiry of what is tried once and never kept: `apns-expiration: 0`.
 pub(crate) const ONCE: Expiry = Expiry::from_unix_seconds(0);
@@ -38,9 +39,17 @@ pub(crate) fn start(
     partner: Option<&Arc<Partner>>,
     push: Push,
 ) -> Result<Attempt, Outcome> {
-    begin(service, rules, partner, push)
-        .inspect_err(|(provider, outcome)| service.metrics.service(*provider).outcome(outcome))
-        .map_err(|(_, outcome)| outcome)
+    let id = push.id;
+    begin(service, rules, partner, push).map_err(|(provider, outcome)| {
+        service.metrics.service(provider).outcome(&outcome);
+        let decided = What::Attempt {
+            app: None,
+            outcome,
+            took: None,
+        };
+        service.trail.step(id, Instant::now(), decided);
+        outcome
+    })
 }
 
 fn begin(
@@ -92,7 +101,9 @@ fn begin(
             Ok(Box::pin(async move {
                 let start = Instant::now();
                 let outcome = app.client.send(composed).await;
-                service.heed(&app.route, &push, &app.id, outcome, start)
+                let app_id = Some(app.id.clone());
+                let took = service.took(push.id, app_id, outcome, start);
+                service.heed(&app.route, &push, &app.id, outcome, took)
             }))
         }
         Device::WindowsPhone(_) => {
@@ -114,14 +125,16 @@ fn begin(
                 let start = Instant::now();
                 if let Some(before) = composed.before {
                     let outcome = phone.client.send(before).await;
+                    let took = service.took(push.id, None, outcome, start);
                     // A tile that is refused keeps nobody from hearing of the message.
                     if !matches!(outcome.verdict, Verdict::Accepted | Verdict::Refused(_)) {
-                        return service.heed(&phone.route, &push, "", outcome, start);
+                        return service.heed(&phone.route, &push, "", outcome, took);
                     }
                     service.metrics.service(Provider::Mpns).outcome(&outcome);
                 }
                 let outcome = phone.client.send(composed.last).await;
-                service.heed(&phone.route, &push, "", outcome, start)
+                let took = service.took(push.id, None, outcome, start);
+                service.heed(&phone.route, &push, "", outcome, took)
             }))
         }
     }
@@ -182,6 +195,18 @@ impl Service {
         }
     }
 
+    /// Notes what a provider has said, and after how long.
+    fn took(&self, id: Uuid, app: Option<Arc<str>>, outcome: Outcome, start: Instant) -> Duration {
+        let took = start.elapsed();
+        let attempt = What::Attempt {
+            app,
+            outcome,
+            took: Some(took),
+        };
+        self.trail.step(id, start + took, attempt);
+        took
+    }
+
     /// Counts an outcome and draws the conclusions for the way and for the device.
     fn heed(
         self: &Arc<Self>,
@@ -189,12 +214,12 @@ impl Service {
         push: &Push,
         app: &str,
         outcome: Outcome,
-        start: Instant,
+        took: Duration,
     ) -> Outcome {
         let target = &push.notification.targets[push.target];
         let provider = target.device.service();
         let metrics = self.metrics.service(provider);
-        metrics.seconds.observe(start.elapsed().as_secs_f64());
+        metrics.seconds.observe(took.as_secs_f64());
         metrics.outcome(&outcome);
         let failed = matches!(
             outcome.verdict,

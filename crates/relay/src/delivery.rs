@@ -25,6 +25,8 @@ use crate::partners::Partner;
 use crate::recent::Claim;
 use crate::rules::Rules;
 use crate::service::Service;
+use crate::session::Sender;
+use crate::trail::Place;
 use crate::verdicts::Verdicts;
 use crate::waiting::{self, Waiter};
 
@@ -49,6 +51,17 @@ pub(crate) struct Delivery {
     claim: Claim,
 }
 
+/// How a MESSAGE came.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    /// Itself.
+    pub(crate) request: &'a Request,
+    /// Who sent it.
+    pub(crate) sender: &'a Sender,
+    /// Where it is remembered.
+    pub(crate) place: Place,
+}
+
 /// An attempt and whose it is.
 struct Tagged {
     target: usize,
@@ -60,8 +73,7 @@ impl Delivery {
     pub(crate) fn new(
         service: &Arc<Service>,
         rules: &Arc<Rules>,
-        request: &Request,
-        partner: &Arc<Partner>,
+        arrival: Arrival<'_>,
         notification: Notification,
         expiry: Expiry,
         claim: Claim,
@@ -71,8 +83,8 @@ impl Delivery {
             service: service.clone(),
             rules: rules.clone(),
             notification: Arc::new(notification),
-            request: request.clone(),
-            partner: partner.clone(),
+            request: arrival.request.clone(),
+            partner: arrival.sender.partner.clone(),
             expiry,
             received: SystemTime::now(),
             attempts: Vec::with_capacity(targets),
@@ -82,14 +94,20 @@ impl Delivery {
         });
         let spool_first = service.spools_first(rules);
         for target in 0..targets {
-            let metrics = service.metrics.service(delivery.provider(target));
+            let provider = delivery.provider(target);
+            let metrics = service.metrics.service(provider);
             metrics.targets.inc();
             metrics.in_flight.inc();
+            let push = delivery.push(target);
+            service
+                .trail
+                .target(arrival.place, target, push.id, provider);
             if spool_first {
                 delivery.unstarted.push(target);
                 continue;
             }
-            match attempt::start(service, rules, Some(partner), delivery.push(target)) {
+            let partner = Some(&arrival.sender.partner);
+            match attempt::start(service, rules, partner, push) {
                 Ok(attempt) => delivery.attempts.push(Tagged { target, attempt }),
                 Err(outcome) => delivery.heard(target, outcome),
             }

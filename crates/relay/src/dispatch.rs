@@ -19,6 +19,7 @@ use crate::attempt;
 use crate::listener;
 use crate::metrics::Ending;
 use crate::service::Service;
+use crate::trail::What;
 use crate::waiting;
 
 /// The most entries that one call takes.
@@ -93,7 +94,7 @@ pub(crate) async fn run(
             () = tokio::time::sleep_until(look_at.into()), if may_lease => {
                 match waiting.spool().lease(lane, room, HOLD, SystemTime::now()).await {
                     Ok(leases) => {
-                        waiting.parked(provider, leases.parked.len());
+                        waiting.parked(provider, &leases.parked);
                         look_at = next_look(leases.next_due, leases.list.len() == room);
                         for lease in leases.list {
                             under_way.push(work(service.clone(), provider, lease));
@@ -152,6 +153,10 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> Worked
         counted: lease.counted,
         deferred: lease.deferred,
     };
+    let taken_up = What::Leased {
+        deferred: lease.deferred,
+    };
+    service.trail.step(lease.id, Instant::now(), taken_up);
     let push = Push {
         id: origin.push_id,
         expiry: origin.expiry,

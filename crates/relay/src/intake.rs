@@ -13,12 +13,13 @@ use pushrelay_sip::{Answer, Request};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::UnknownBody;
-use crate::delivery::Delivery;
+use crate::delivery::{Arrival, Delivery};
 use crate::metrics::Refusal;
 use crate::recent::Before;
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::session::Sender;
+use crate::trail::Place;
 use crate::validity;
 use crate::verdicts::{self, Verdicts};
 
@@ -55,6 +56,16 @@ pub(crate) enum Words {
     Captured,
     /// As the same MESSAGE before it.
     Repeated,
+}
+
+impl Words {
+    /// Why it was refused at the door, where it was.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Words::Captured => Some(Refusal::NotUnderstood),
+            Words::Verdicts(_) | Words::Repeated => None,
+        }
+    }
 }
 
 impl fmt::Display for Words {
@@ -120,6 +131,7 @@ pub(crate) fn judge(
     rules: &Arc<Rules>,
     request: &Request,
     sender: Option<&Sender>,
+    place: Place,
     now: SystemTime,
 ) -> Intake {
     match admit(rules, request, sender) {
@@ -128,7 +140,14 @@ pub(crate) fn judge(
             None,
         ),
         Ok(Some(sender)) => match decode(rules, request) {
-            Ok(read) => deliver(service, rules, request, sender, read, now),
+            Ok(read) => {
+                let arrival = Arrival {
+                    request,
+                    sender,
+                    place,
+                };
+                deliver(service, rules, arrival, read, now)
+            }
             Err(reason) => unread(service, rules, request, reason),
         },
         Err((answer, refusal)) => Intake::Answer(answer, Some(refusal)),
@@ -139,11 +158,15 @@ pub(crate) fn judge(
 fn deliver(
     service: &Arc<Service>,
     rules: &Arc<Rules>,
-    request: &Request,
-    sender: &Sender,
+    arrival: Arrival<'_>,
     (notification, damage): (Notification, Damage),
     now: SystemTime,
 ) -> Intake {
+    let Arrival {
+        request,
+        sender,
+        place,
+    } = arrival;
     let from_tag = request.from().tag().unwrap_or_default();
     let identity = service.recent.identity(
         sender.account.number,
@@ -162,20 +185,17 @@ fn deliver(
                 return Intake::Answer(answer, Some(Refusal::Expired));
             }
             let expiry = validity::expiry(rules, &notification, until, now);
-            let partner = &sender.partner;
-            let delivery = Delivery::new(
-                service,
-                rules,
-                request,
-                partner,
-                notification,
-                expiry,
-                claim,
-            );
+            let delivery = Delivery::new(service, rules, arrival, notification, expiry, claim);
             Intake::Wait(Wait::Verdicts(delivery, damage))
         }
-        Before::Now(outcome) => Intake::Wait(Wait::Repetition(outcome)),
-        Before::Answered(status) => Intake::Answer(Answer::new(status), None),
+        Before::Now(outcome) => {
+            service.trail.repeats(place);
+            Intake::Wait(Wait::Repetition(outcome))
+        }
+        Before::Answered(status) => {
+            service.trail.repeats(place);
+            Intake::Answer(Answer::new(status), None)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod intake;
 mod listener;
 mod log;
 mod metrics;
+mod operator;
 mod page;
 mod partners;
 mod proxy_header;
@@ -27,6 +28,7 @@ mod run;
 mod service;
 mod session;
 mod tls;
+mod trail;
 mod validity;
 mod verdicts;
 mod waiting;
@@ -58,6 +60,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// See and change what waits on disk.
+    Spool(commands::spool::Arguments),
+    /// See which devices are refused at the door, and let them in again.
+    Devices(commands::devices::Arguments),
+    /// Tell what became of a MESSAGE or a push, who must act and what to do.
+    Explain(commands::story::Arguments),
     /// List every metric as a Markdown table.
     Metrics,
     /// Say which version this is.
@@ -68,6 +76,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => run::serve(&config),
         Command::Check { config } => commands::check(&config),
+        Command::Spool(arguments) => commands::spool::spool(arguments),
+        Command::Devices(arguments) => commands::devices::devices(arguments),
+        Command::Explain(arguments) => commands::story::explain(arguments),
         Command::Metrics => {
             commands::say(format_args!("{}", metrics::markdown().trim_end()));
             ExitCode::SUCCESS

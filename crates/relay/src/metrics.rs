@@ -12,10 +12,8 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use pushrelay_push::apns::ApnsReason;
 use pushrelay_push::body::Damage;
-use pushrelay_push::mpns::MpnsReason;
-use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service, Transport, Verdict};
+use pushrelay_push::{Cause, Outcome, RefusedReason, Service, Verdict};
 use pushrelay_spool::{Bound, SpoolError, State, Stats};
 
 /// One family: what it is called, what it is, and which labels it has.
@@ -75,6 +73,7 @@ families! {
     SPOOL_COMMITS = "gauge" "pushrelay_spool_commits" [] "Count since start of transactions that were synced to disk.";
     LOG_DROPPED = "counter" "pushrelay_log_lines_dropped_total" [] "Log lines below WARN that were lost because whoever reads the log was too slow.";
     CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends, or a revocation list (use crl) must be replaced.";
+    OPERATOR_REQUESTS = "counter" "pushrelay_operator_requests_total" ["result"] "Questions on the admin socket: answered, refused because they cannot be, failed because of the spool.";
 }
 
 /// Counts for the log, which stands before everything else and belongs to the process.
@@ -288,6 +287,37 @@ impl Refusal {
             Refusal::Draining => "draining",
         }
     }
+
+    /// Who must act, and what to do, for whoever asks what became of a MESSAGE.
+    pub(crate) fn note(self) -> &'static str {
+        match self {
+            Refusal::Framing => {
+                "the sender: its messages cannot be told apart; is what connects an Access Edge?"
+            }
+            Refusal::Fault => {
+                "the sender: the request is malformed; its diagnostics line says where"
+            }
+            Refusal::Stranger => {
+                "the operator: no partner has an Edge of this certificate's name; add it to `[[partners]] edges`"
+            }
+            Refusal::ForeignFrom => {
+                "the operator: this partner may not send for the domain of From; add it to `[[partners]] domains`"
+            }
+            Refusal::ForeignUri => {
+                "the sender: the push went to a SIP URI that is none of `[sip] addresses`; compare PushNotificationProxyUri"
+            }
+            Refusal::NotUnderstood => {
+                "the operator: no decoder reads a body of this type; the answer's Accept lists those that are read"
+            }
+            Refusal::Malformed => {
+                "the sender: the body is malformed; its diagnostics line says where"
+            }
+            Refusal::Draining => "nobody: the relay was stopping; the sender comes again",
+            Refusal::Expired => {
+                "nobody: its own Expires had passed when it came; compare the clocks if that stays"
+            }
+        }
+    }
 }
 
 /// What became of a request that was to be kept.
@@ -309,6 +339,34 @@ impl CaptureResult {
 const STATUSES: [u16; 17] = [
     200, 202, 400, 403, 404, 405, 410, 413, 415, 416, 420, 481, 488, 500, 503, 505, 513,
 ];
+
+/// What became of a question on the admin socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperatorResult {
+    /// Answered; also that there is nothing of that name.
+    Answered,
+    /// It cannot be read, or asks what this relay does not have.
+    Refused,
+    /// The spool was in trouble.
+    Failed,
+}
+
+impl OperatorResult {
+    const ALL: [OperatorResult; 3] = [
+        OperatorResult::Answered,
+        OperatorResult::Refused,
+        OperatorResult::Failed,
+    ];
+
+    /// The label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            OperatorResult::Answered => "answered",
+            OperatorResult::Refused => "refused",
+            OperatorResult::Failed => "failed",
+        }
+    }
+}
 
 /// How a target ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -455,6 +513,7 @@ pub(crate) struct Metrics {
     spool_trouble: Vec<(&'static str, IntGauge)>,
     spool_refusals: Vec<(&'static str, IntCounter)>,
     spool_commits: IntGauge,
+    operator: [IntCounter; 3],
     certificate_expiry: GaugeVec,
 }
 
@@ -478,6 +537,7 @@ impl Metrics {
         let damaged = BODIES_DAMAGED.counters(&registry);
         let captures = CAPTURES.counters(&registry);
         let services = Services::new(&registry);
+        let operator = OPERATOR_REQUESTS.counters(&registry);
         let trouble = SPOOL_TROUBLE.int_gauges(&registry);
         let refused = SPOOL_REFUSALS.counters(&registry);
         let (kinds, kinds_again) = (spool_kinds(), spool_kinds());
@@ -530,6 +590,8 @@ impl Metrics {
             spool_commits: SPOOL_COMMITS
                 .int_gauges(&registry)
                 .with_label_values::<&str>(&[]),
+            operator: OperatorResult::ALL
+                .map(|result| operator.with_label_values(&[result.label()])),
             certificate_expiry: CERTIFICATE_EXPIRY.gauges(&registry),
             registry,
         }
@@ -573,6 +635,11 @@ impl Metrics {
             .zip(&self.messages_answered)
             .map(|(status, counter)| (*status, counter.get()))
             .filter(|(_, n)| *n > 0)
+    }
+
+    /// Counts a question on the admin socket.
+    pub(crate) fn operator(&self, result: OperatorResult) {
+        self.operator[result as usize].inc();
     }
 
     /// Counts a request that was refused at the door.
@@ -738,7 +805,7 @@ impl Services {
 
     fn of(&self, service: Service) -> ServiceMetrics {
         let name = service.label();
-        let causes = causes(service).map(|cause| {
+        let causes = Cause::all(service).map(|cause| {
             (
                 cause,
                 self.outcomes.with_label_values(&[name, cause.label()]),
@@ -756,16 +823,6 @@ impl Services {
             outcomes: causes.collect(),
         }
     }
-}
-
-fn causes(service: Service) -> impl Iterator<Item = Cause> {
-    let provider: Vec<Cause> = match service {
-        Service::Apns => ApnsReason::ALL.iter().copied().map(Cause::Apns).collect(),
-        Service::Mpns => MpnsReason::ALL.iter().copied().map(Cause::Mpns).collect(),
-    };
-    let transport = Transport::ALL.iter().copied().map(Cause::Transport);
-    let local = Local::ALL.iter().copied().map(Cause::Local);
-    provider.into_iter().chain(transport).chain(local)
 }
 
 /// The table of families as Markdown: what `deploy/README.md` holds.

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Config, Offload};
 use crate::listener::{self, Entrance, Gate};
+use crate::operator::socket::Door;
 use crate::service::Service;
 use crate::{admin, commands, dispatch, log};
 
@@ -64,6 +65,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (listen, admin_address, grace) = (config.listen.clone(), config.admin, config.drain_grace);
     let offload = config.offload.clone();
+    let admin_socket = config.admin_socket.clone();
     let service = Arc::new(Service::assemble(config).await?);
     let (drain, draining) = watch::channel(false);
     let gate = Arc::new(Gate::new(service.clone(), draining.clone()));
@@ -87,6 +89,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("admin.listen: cannot listen on {admin_address}"))?;
     info!(listener = "admin", address = %admin.local_addr()?, "listening");
     let admin = tokio::spawn(admin::serve(admin, service.clone()));
+
+    let operators = match admin_socket {
+        Some(path) => {
+            let door = Door::bind(&path)
+                .await
+                .with_context(|| format!("admin.socket: cannot listen on {}", path.display()))?;
+            Some(tokio::spawn(door.serve(service.clone())))
+        }
+        None => None,
+    };
 
     let mut dispatchers = JoinSet::new();
     for provider in Provider::ALL {
@@ -127,6 +139,11 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     };
     admin.abort();
+    if let Some(operators) = operators {
+        operators.abort();
+        // Its file goes with it.
+        let _ = operators.await;
+    }
     Ok(code)
 }
 

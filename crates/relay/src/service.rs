@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use pushrelay_push::retry::Patience;
@@ -17,6 +17,7 @@ use crate::gone::GoneDevices;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rules::Rules;
+use crate::trail::Trail;
 use crate::waiting::Waiting;
 
 /// One running relay.
@@ -29,6 +30,8 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     /// What waits; `None` where no spool is configured.
     pub(crate) waiting: Option<Arc<Waiting>>,
+    /// What became of the MESSAGEs of late, for operators.
+    pub(crate) trail: Arc<Trail>,
     /// The MESSAGEs of the last half minute.
     pub(crate) recent: Recent,
     /// Requests that are kept for the operator.
@@ -54,10 +57,15 @@ impl Service {
     /// Assembles the service from a resolved configuration. Needs a tokio runtime; opens no connection yet.
     pub(crate) async fn assemble(mut config: Config) -> anyhow::Result<Service> {
         let metrics = Arc::new(Metrics::new());
+        let trail = Arc::new(Trail::new(
+            config.trail,
+            (Instant::now(), SystemTime::now()),
+        ));
         let gone = GoneDevices::new(config.gone_devices, config.gone_for);
         let (waiting, absorbs) = match config.spool.take() {
             Some(spool) => {
-                let (waiting, absorbs) = Waiting::open(spool, metrics.clone(), &gone).await?;
+                let (waiting, absorbs) =
+                    Waiting::open(spool, metrics.clone(), trail.clone(), &gone).await?;
                 (Some(Arc::new(waiting)), absorbs)
             }
             None => (None, false),
@@ -72,6 +80,7 @@ impl Service {
             accounts: Accounts::new(received, limits.connections_per_partner),
             limits,
             waiting,
+            trail,
             recent: Recent::new(),
             gone,
             patience: Patience::default(),

@@ -30,6 +30,7 @@ use crate::metrics::{Ended, Refusal};
 use crate::partners::{Partner, Presented};
 use crate::rules::Rules;
 use crate::service::Service;
+use crate::trail::{Answered, Place};
 
 /// Who is at the other end, as long as the connection lives.
 #[derive(Debug)]
@@ -123,9 +124,9 @@ pub(crate) async fn run<S>(
     let mut draining = pin!(listener::drained(&mut draining));
     let mut drained = false;
     loop {
-        while let Some((request, wait)) = session.next_wait() {
+        while let Some((request, place, wait)) = session.next_wait() {
             let since = Instant::now();
-            deliveries.push(async move { (request, since, wait.answer().await) });
+            deliveries.push(async move { (request, since, place, wait.answer().await) });
         }
         let closing = session.ending.is_some();
         if closing && deliveries.is_empty() && session.outbox.is_empty() {
@@ -169,8 +170,8 @@ pub(crate) async fn run<S>(
             Event::Read(length) => session.read(&buffer[..length]),
             Event::Wrote => {}
             Event::Settled => {
-                for (request, since, (answer, words)) in settled.drain(..) {
-                    session.answer(&request, since, &answer, &words);
+                for (request, since, place, (answer, words)) in settled.drain(..) {
+                    session.answer(&request, since, place, &answer, words.refusal(), &words);
                 }
             }
             Event::Draining => {
@@ -230,7 +231,7 @@ impl Session {
     }
 
     /// Works off what the connection has to say, up to the next request whose answer must wait.
-    fn next_wait(&mut self) -> Option<(Request, Wait)> {
+    fn next_wait(&mut self) -> Option<(Request, Place, Wait)> {
         while let Some(output) = self.connection.poll_output() {
             match output {
                 Output::Transmit(bytes) => self.outbox.push(bytes),
@@ -247,17 +248,18 @@ impl Session {
                 }
                 Output::Request(request) => {
                     self.heed_reload();
-                    self.count_request(&request);
+                    let place = self.count_request(&request);
                     match intake::judge(
                         &self.service,
                         &self.rules,
                         &request,
                         self.sender.as_ref(),
+                        place,
                         SystemTime::now(),
                     ) {
-                        Intake::Wait(wait) => return Some((request, wait)),
+                        Intake::Wait(wait) => return Some((request, place, wait)),
                         Intake::Answer(answer, refusal) => {
-                            self.answer_at_once(&request, &answer, refusal)
+                            self.answer_at_once(&request, place, &answer, refusal)
                         }
                     }
                 }
@@ -275,7 +277,8 @@ impl Session {
         }
     }
 
-    fn count_request(&mut self, request: &Request) {
+    /// Counts it, and remembers a MESSAGE.
+    fn count_request(&mut self, request: &Request) -> Place {
         self.requests += 1;
         let metrics = &self.service.metrics;
         if request.is_message() {
@@ -287,21 +290,37 @@ impl Session {
                     &sender.account.received
                 })
                 .inc();
-        } else if request.is_options() {
+            let account = sender.map(|sender| sender.account.number);
+            let (call_id, cseq) = (request.call_id(), request.cseq().0);
+            return self
+                .service
+                .trail
+                .received(call_id, cseq, account, self.last_read);
+        }
+        if request.is_options() {
             metrics.requests_options.inc();
         } else {
             metrics.requests_other.inc();
         }
+        Place::nowhere(self.last_read)
     }
 
-    fn answer_at_once(&mut self, request: &Request, answer: &Answer, refusal: Option<Refusal>) {
+    fn answer_at_once(
+        &mut self,
+        request: &Request,
+        place: Place,
+        answer: &Answer,
+        refusal: Option<Refusal>,
+    ) {
         if let Some(refusal) = refusal {
             self.service.metrics.refusal(refusal);
         }
         self.answer(
             request,
             Instant::now(),
+            place,
             answer,
+            refusal,
             &refusal.map_or("", Refusal::label),
         );
         if self.sender.is_none() && self.requests >= STRANGER_REQUESTS {
@@ -313,7 +332,9 @@ impl Session {
         &mut self,
         request: &Request,
         since: Instant,
+        place: Place,
         answer: &Answer,
+        refusal: Option<Refusal>,
         verdicts: &dyn fmt::Display,
     ) {
         let now = Instant::now();
@@ -325,6 +346,12 @@ impl Session {
                 .metrics
                 .message_seconds
                 .observe(elapsed.as_secs_f64());
+            let answered = Answered {
+                status: answer.status(),
+                refusal,
+                took: elapsed,
+            };
+            self.service.trail.answered(place, answered);
         }
         info!(
             call_id = &*printable(request.call_id()),

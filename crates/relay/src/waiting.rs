@@ -10,7 +10,8 @@ use pushrelay_push::record::{self, Record};
 use pushrelay_push::retry::{Burial, Next, Tries};
 use pushrelay_push::{Device, Expiry, Outcome, Service as Provider};
 use pushrelay_spool::{
-    Bound, Entry, Fingerprint, Lane, Lease, Settled, Settlement, Spool, SpoolError, State,
+    Altered, Bound, Changed, Entry, Fingerprint, Lane, Lease, Selection, Settled, Settlement,
+    Spool, SpoolError, State,
 };
 use tokio::sync::Notify;
 use tracing::warn;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::config::SpoolConfig;
 use crate::gone::{GoneDevices, Known};
 use crate::metrics::{Ending, Metrics};
+use crate::trail::{Trail, What};
 
 /// UUIDv5 of the DNS namespace and `collapse.pushrelay.invalid`: the namespace of collapse keys.
 const COLLAPSE: Uuid = uuid::uuid!("8d9362b1-e54a-59f6-8b51-ac82989a334f");
@@ -69,6 +71,7 @@ impl Waiter {
 pub(crate) struct Waiting {
     spool: Spool,
     metrics: Arc<Metrics>,
+    trail: Arc<Trail>,
     bells: [Notify; 2],
     /// Since when a lane has nothing to shed.
     barren: [Mutex<Option<Instant>>; 2],
@@ -80,6 +83,7 @@ impl Waiting {
     pub(crate) async fn open(
         config: SpoolConfig,
         metrics: Arc<Metrics>,
+        trail: Arc<Trail>,
         gone: &GoneDevices,
     ) -> anyhow::Result<(Waiting, bool)> {
         let SpoolConfig { path, options } = config;
@@ -119,6 +123,7 @@ impl Waiting {
             Waiting {
                 spool,
                 metrics,
+                trail,
                 bells: Default::default(),
                 barren: Default::default(),
             },
@@ -173,6 +178,17 @@ impl Waiting {
         books.end_many(Ending::Repeated, waiters.len() - appended.stored);
         books.waiting.sub(number(appended.superseded.len()));
         books.end_many(Ending::Superseded, appended.superseded.len());
+        for Waiter { record, due, .. } in waiters {
+            // Which of several were there already, the spool does not say.
+            let what = match appended.stored {
+                0 => What::Ended(Ending::Repeated),
+                _ => What::Kept { due },
+            };
+            self.note(record.origin.push_id, what);
+        }
+        for id in appended.superseded {
+            self.note(id, What::Ended(Ending::Superseded));
+        }
         self.bell(provider).notify_one();
         Ok(())
     }
@@ -188,12 +204,12 @@ impl Waiting {
         }
         // A spool in trouble gives no room.
         let dropped = self.spool.shed(lane(provider), SHED, now).await;
-        let dropped = dropped.map_or(0, |dropped| dropped.len());
-        let books = self.metrics.service(provider);
-        books.waiting.sub(number(dropped));
-        books.end_many(Ending::Shed, dropped);
-        *barren() = (dropped == 0).then(Instant::now);
-        dropped > 0
+        let dropped = dropped.unwrap_or_default();
+        for id in &dropped {
+            self.settled(provider, *id, Some(Ending::Shed));
+        }
+        *barren() = dropped.is_empty().then(Instant::now);
+        !dropped.is_empty()
     }
 
     /// Says what became of a target whose first attempt has outlasted its answer, before anybody leased it.
@@ -204,13 +220,14 @@ impl Waiting {
         (settlement, ending): (Settlement, Option<Ending>),
     ) {
         let now = SystemTime::now();
+        self.note_deferral(id, &settlement);
         match self.spool.settle_unleased(id, settlement, now).await {
             Ok(Settled::Yes) => {
-                self.settled(provider, ending);
+                self.settled(provider, id, ending);
                 // It may be due sooner now.
                 self.bell(provider).notify_one();
             }
-            Ok(Settled::Superseded) => self.settled(provider, Some(Ending::Superseded)),
+            Ok(Settled::Superseded) => self.settled(provider, id, Some(Ending::Superseded)),
             // Leased, superseded or dropped meanwhile: whoever did it has settled it.
             Ok(Settled::Stale) => {}
             Err(error) => {
@@ -228,6 +245,8 @@ impl Waiting {
         settlement: Settlement,
         ending: Option<Ending>,
     ) {
+        let id = lease.id;
+        self.note_deferral(id, &settlement);
         let (mut lease, mut settlement) = (lease, settlement);
         for attempt in 1..=SETTLE_TRIES {
             match self
@@ -235,8 +254,10 @@ impl Waiting {
                 .settle(lease, settlement, SystemTime::now())
                 .await
             {
-                Ok(Settled::Yes) => return self.settled(provider, ending),
-                Ok(Settled::Superseded) => return self.settled(provider, Some(Ending::Superseded)),
+                Ok(Settled::Yes) => return self.settled(provider, id, ending),
+                Ok(Settled::Superseded) => {
+                    return self.settled(provider, id, Some(Ending::Superseded));
+                }
                 // Somebody else holds or has dropped it, and keeps the books of it.
                 Ok(Settled::Stale) => return,
                 Err(unsettled) => {
@@ -249,18 +270,61 @@ impl Waiting {
     }
 
     /// The spool has given entries up that it cannot read, or that nobody survives.
-    pub(crate) fn parked(&self, provider: Provider, entries: usize) {
-        let books = self.metrics.service(provider);
-        books.waiting.sub(number(entries));
-        books.end_many(Ending::Parked, entries);
+    pub(crate) fn parked(&self, provider: Provider, entries: &[Uuid]) {
+        for id in entries {
+            self.settled(provider, *id, Some(Ending::Parked));
+        }
     }
 
-    fn settled(&self, provider: Provider, ending: Option<Ending>) {
+    /// An operator makes entries due at once; those that had been given up wait again.
+    pub(crate) async fn retry(&self, selection: Selection) -> Result<Changed, SpoolError> {
+        let changed = self.spool.retry(selection, SystemTime::now()).await?;
+        for provider in Provider::ALL {
+            let books = self.metrics.service(provider);
+            for entry in of(provider, &changed.list) {
+                if entry.was != State::Waiting {
+                    books.taken_over.inc();
+                    books.waiting.inc();
+                }
+                self.note(entry.id, What::Retried);
+            }
+            self.bell(provider).notify_one();
+        }
+        Ok(changed)
+    }
+
+    /// An operator drops entries; those that had been given up were counted then.
+    pub(crate) async fn discard(&self, selection: Selection) -> Result<Changed, SpoolError> {
+        let changed = self.spool.discard(selection, SystemTime::now()).await?;
+        for provider in Provider::ALL {
+            for entry in of(provider, &changed.list) {
+                if entry.was == State::Waiting {
+                    self.settled(provider, entry.id, Some(Ending::Dropped));
+                } else {
+                    self.note(entry.id, What::Ended(Ending::Dropped));
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn settled(&self, provider: Provider, id: Uuid, ending: Option<Ending>) {
         if let Some(ending) = ending {
             let books = self.metrics.service(provider);
             books.waiting.dec();
             books.end(ending);
+            self.note(id, What::Ended(ending));
         }
+    }
+
+    fn note_deferral(&self, id: Uuid, settlement: &Settlement) {
+        if let Settlement::Defer { until, .. } = settlement {
+            self.note(id, What::Deferred { until: *until });
+        }
+    }
+
+    fn note(&self, push: Uuid, what: What) {
+        self.trail.step(push, Instant::now(), what);
     }
 }
 
@@ -301,6 +365,11 @@ pub(crate) fn place(provider: Provider) -> usize {
 
 fn number(entries: usize) -> i64 {
     i64::try_from(entries).unwrap_or(i64::MAX)
+}
+
+fn of(provider: Provider, list: &[Altered]) -> impl Iterator<Item = &Altered> {
+    list.iter()
+        .filter(move |entry| entry.lane == lane(provider))
 }
 
 fn entry(waiter: &Waiter, provider: Provider) -> Entry {

@@ -1,7 +1,11 @@
 //! What the program does when it is called, beside serving: one file a subcommand.
 
 mod check;
+pub(crate) mod devices;
 mod print;
+mod reach;
+pub(crate) mod spool;
+pub(crate) mod story;
 
 pub(crate) use check::{check, report};
 pub(crate) use print::{complain, say};

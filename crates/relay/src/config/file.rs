@@ -175,6 +175,18 @@ pub(crate) struct WindowsPhone {
     pub(crate) templates: Vec<PhoneTemplate>,
 }
 
+impl WindowsPhone {
+    /// What its channel URIs are held to.
+    pub(crate) fn channels(&self) -> pushrelay_push::ChannelPolicy {
+        let hosts = self.hosts.iter().map(|host| host.to_ascii_lowercase());
+        pushrelay_push::ChannelPolicy {
+            hosts: hosts.collect(),
+            ports: self.ports.clone(),
+            path_prefixes: self.path_prefixes.clone(),
+        }
+    }
+}
+
 impl Default for WindowsPhone {
     fn default() -> Self {
         let policy = pushrelay_push::ChannelPolicy::default();
@@ -288,12 +300,16 @@ impl Default for Spool {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) trail: usize,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Admin {
             listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            socket: None,
+            trail: 32_768,
         }
     }
 }

@@ -8,6 +8,7 @@ mod crls;
 mod file;
 mod mapping;
 mod offload;
+mod places;
 mod presentation;
 mod providers;
 mod sip;
@@ -20,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use pushrelay_providers::apns::{Credential, Endpoint};
 use pushrelay_providers::mpns::MpnsOptions;
-use pushrelay_push::{ChannelPolicy, Environment};
+use pushrelay_push::Environment;
 use rustls::ServerConfig;
 
 use crate::address::Addresses;
@@ -30,6 +31,7 @@ pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
 pub(crate) use file::{Limits, LogFormat, UnknownBody};
 pub(crate) use offload::Offload;
+pub(crate) use places::places;
 pub(crate) use presentation::Presentation;
 
 /// What the daemon runs on.
@@ -57,6 +59,10 @@ pub(crate) struct Config {
     pub(crate) gone_devices: usize,
     pub(crate) gone_for: Duration,
     pub(crate) admin: SocketAddr,
+    /// Where operators are answered; `None` where nobody can be.
+    pub(crate) admin_socket: Option<PathBuf>,
+    /// How many MESSAGEs are remembered for them.
+    pub(crate) trail: usize,
     pub(crate) log: Log,
     pub(crate) limits: Limits,
     /// Every certificate that ends one day.
@@ -146,9 +152,16 @@ pub(crate) fn load(path: &Path, now: SystemTime) -> Loaded {
     }
 }
 
+/// Half a gigabyte of memory.
+const MOST_TRAIL: usize = 1_000_000;
+
 struct Resolver {
     directory: PathBuf,
     credentials: Option<PathBuf>,
+    /// Where systemd has the service keep what must last.
+    state: Option<PathBuf>,
+    /// Where systemd has the service keep what lasts as long as it runs.
+    runtime: Option<PathBuf>,
     now: SystemTime,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -157,9 +170,12 @@ struct Resolver {
 
 impl Resolver {
     fn new(path: &Path, now: SystemTime) -> Resolver {
+        let folder = |variable| std::env::var_os(variable).map(PathBuf::from);
         Resolver {
             directory: path.parent().map(Path::to_path_buf).unwrap_or_default(),
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            credentials: folder("CREDENTIALS_DIRECTORY"),
+            state: folder("STATE_DIRECTORY"),
+            runtime: folder("RUNTIME_DIRECTORY"),
             now,
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -187,16 +203,7 @@ impl Resolver {
             phone: self.phone_templates(std::mem::take(&mut file.windows_phone.templates)),
         };
         let apple = apple_on.then(|| self.apps(file.apple.apps));
-        let channels = ChannelPolicy {
-            hosts: file
-                .windows_phone
-                .hosts
-                .iter()
-                .map(|host| host.to_ascii_lowercase())
-                .collect(),
-            ports: file.windows_phone.ports.clone(),
-            path_prefixes: file.windows_phone.path_prefixes.clone(),
-        };
+        let channels = file.windows_phone.channels();
         let bodies = self.bodies(&file.bodies, channels);
         let windows_phone = if phone_on {
             self.windows_phone(file.windows_phone)
@@ -211,6 +218,7 @@ impl Resolver {
         }
         let filter = self.filter(&file.log.level);
         let spool = self.spool(&file.spool, file.reply_within);
+        let admin_socket = self.socket(&file.admin);
         let config = match (addresses, tls, self.problems.is_empty()) {
             (Some(addresses), Some(tls), true) => Some(Config {
                 reply_within: file.reply_within,
@@ -232,6 +240,8 @@ impl Resolver {
                 gone_devices: file.spool.gone_devices,
                 gone_for: file.spool.gone_for,
                 admin: file.admin.listen,
+                admin_socket,
+                trail: file.admin.trail,
                 log: Log {
                     format: file.log.format,
                     filter,
@@ -300,21 +310,24 @@ impl Resolver {
                 "got an empty list, expected at least one address such as \"[::]:5061\"",
             );
         }
+        if file.admin.trail > MOST_TRAIL {
+            self.problem(
+                "admin.trail",
+                format!("got {}, expected at most {MOST_TRAIL}", file.admin.trail),
+            );
+        }
         if file.default_ttl > file.max_ttl {
             self.problem("default_ttl", "expected at most max_ttl");
         }
     }
 
     fn spool(&mut self, file: &file::Spool, reply_within: Duration) -> Option<SpoolConfig> {
-        let state = || {
-            std::env::var_os("STATE_DIRECTORY")
-                .map(|folder| PathBuf::from(folder).join("spool.sqlite"))
-        };
+        let state = self.state.as_ref();
         let Some(path) = file
             .path
             .as_deref()
             .map(|path| self.path(path))
-            .or_else(state)
+            .or_else(|| state.map(|folder| folder.join("spool.sqlite")))
         else {
             if reply_within.is_zero() {
                 self.problem(

@@ -78,6 +78,8 @@ impl Relay {
             .wait_metrics(PATIENCE, |samples| {
                 samples.sum("pushrelay_targets_in_flight", &[]) == 0.0
                     && samples.sum("pushrelay_targets_waiting", &[]) == waiting
+                    // Asked a moment before the books are read: both must have heard of the last settlement.
+                    && samples.sum("pushrelay_spool_entries", &[("state", "waiting")]) == waiting
             })
             .await
             .unwrap();
