@@ -8,7 +8,7 @@ use pushrelay_peers::{FakeMpns, MpnsAnswer};
 use pushrelay_providers::Identity;
 use pushrelay_providers::mpns::{MpnsClient, MpnsOptions, MpnsRequest};
 use pushrelay_push::mpns::MpnsReason;
-use pushrelay_push::{Cause, Local, Outcome, Scope, Transport, Verdict};
+use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Scope, Transport, Verdict};
 use serde_json::json;
 
 use crate::support::*;
@@ -56,28 +56,63 @@ async fn a_toast_that_the_service_takes_is_accepted_and_breaks_none_of_its_rules
 async fn every_row_of_the_table_becomes_its_verdict() {
     let fake = service().await;
     let client = MpnsClient::new(local()).unwrap();
-    for (answer, reason) in [
-        (MpnsAnswer::received(), MpnsReason::Received),
+    let deferred = |scope, seconds: Option<u64>| Verdict::Deferred {
+        scope,
+        retry_after: seconds.map(Duration::from_secs),
+    };
+    let odd = Verdict::Refused(RefusedReason::Other);
+    let rows = [
+        (MpnsAnswer::received(), "Received", Verdict::Accepted),
         (
             MpnsAnswer::temporarily_disconnected(),
-            MpnsReason::ReceivedDisconnected,
+            "ReceivedDisconnected",
+            Verdict::Accepted,
         ),
-        (MpnsAnswer::queue_full(), MpnsReason::QueueFull),
-        (MpnsAnswer::suppressed(), MpnsReason::Suppressed),
-        (MpnsAnswer::status(400), MpnsReason::BadRequest),
-        (MpnsAnswer::status(401), MpnsReason::Unauthorized),
-        (MpnsAnswer::expired(), MpnsReason::SubscriptionExpired),
-        (MpnsAnswer::status(405), MpnsReason::MethodNotAllowed),
-        (MpnsAnswer::quota(), MpnsReason::DayQuota),
-        (MpnsAnswer::inactive(), MpnsReason::DeviceInactive),
-        (MpnsAnswer::status(503), MpnsReason::ServiceUnavailable),
-        (MpnsAnswer::status(404), MpnsReason::Other),
-        (MpnsAnswer::status(200), MpnsReason::Other),
-        (MpnsAnswer::status(500), MpnsReason::Other),
-    ] {
+        (
+            MpnsAnswer::queue_full(),
+            "QueueFull",
+            deferred(Scope::Device, Some(60)),
+        ),
+        (MpnsAnswer::suppressed(), "Suppressed", Verdict::Accepted),
+        (
+            MpnsAnswer::status(400),
+            "BadRequest",
+            Verdict::Refused(RefusedReason::Notification),
+        ),
+        (
+            MpnsAnswer::status(401),
+            "Unauthorized",
+            deferred(Scope::App, None),
+        ),
+        (
+            MpnsAnswer::expired(),
+            "SubscriptionExpired",
+            Verdict::Gone { since: None },
+        ),
+        (MpnsAnswer::status(405), "MethodNotAllowed", odd),
+        (
+            MpnsAnswer::quota(),
+            "DayQuota",
+            deferred(Scope::Device, Some(3600)),
+        ),
+        (
+            MpnsAnswer::inactive(),
+            "DeviceInactive",
+            deferred(Scope::Device, Some(3600)),
+        ),
+        (
+            MpnsAnswer::status(503),
+            "ServiceUnavailable",
+            deferred(Scope::Provider, Some(60)),
+        ),
+        (MpnsAnswer::status(404), "other", odd),
+        (MpnsAnswer::status(200), "other", odd),
+        (MpnsAnswer::status(500), "other", odd),
+    ];
+    for (answer, reason, verdict) in rows {
         fake.script("AAG", [answer]);
         let outcome = within(client.send(request_to(&fake.url_for("AAG")))).await;
-        assert_eq!(outcome.cause, Cause::Mpns(reason));
+        assert_eq!((outcome.cause.label(), outcome.verdict), (reason, verdict));
     }
     assert_eq!(fake.counts().connections, 1, "one connection for all");
     assert_eq!(client.stats().reused, 13);
