@@ -41,7 +41,7 @@ impl AppleApps {
                 id: app.id.into(),
                 environment: app.environment,
                 hide_content: app.hide_content,
-                app: ApnsApp::new(&app.topic)?,
+                app: app.app,
                 client: ApnsClient::new(app.endpoint, app.credential, options)?,
                 route: Route::default(),
             }))

@@ -144,7 +144,7 @@ async fn every_mistake_names_key_value_and_expectation() {
         ),
     ];
     for (index, (change, parts)) in mistakes.into_iter().enumerate() {
-        let (code, text) = check_changed(|world| {
+        let judgement = check_changed(|world| {
             if index == 6 {
                 world
                     .config
@@ -153,13 +153,75 @@ async fn every_mistake_names_key_value_and_expectation() {
             change(world);
         })
         .await;
-        assert_eq!(code, Some(1), "mistake {index}: {text}");
-        for part in parts {
-            assert!(
-                text.contains(part),
-                "mistake {index} should say {part:?}: {text}"
-            );
-        }
+        judged(index, judgement, parts);
+    }
+}
+
+fn judged(index: usize, (code, text): (Option<i32>, String), parts: &[&str]) {
+    assert_eq!(code, Some(1), "mistake {index}: {text}");
+    for part in parts {
+        assert!(
+            text.contains(part),
+            "mistake {index} should say {part:?}: {text}"
+        );
+    }
+}
+
+/// `serve` would have fallen over each of these: `check` must not call them good.
+#[tokio::test]
+async fn what_the_daemon_could_not_live_with_is_no_good_configuration() {
+    type Change = Box<dyn FnOnce(&mut World)>;
+    let app = |w: &mut World, key: &str, value: &str| {
+        let app = w.config["apple"]["apps"][0].as_table_mut().unwrap();
+        app.insert(key.into(), value.into());
+    };
+    let limit = |w: &mut World, key: &str, value: Value| {
+        w.config
+            .entry("limits")
+            .or_insert_with(|| Value::Table(Table::new()));
+        set(&mut w.config, "limits", key, value);
+    };
+    let mistakes: [(Change, &[&str]); 8] = [
+        (
+            Box::new(move |w| app(w, "topic", "com example chat")),
+            &["apple.apps[0].topic", "com example chat", "letters, digits"],
+        ),
+        (
+            Box::new(move |w| app(w, "id", "")),
+            &["apple.apps[0].id", "1 to 256 bytes"],
+        ),
+        (
+            Box::new(move |w| limit(w, "connections", i64::MAX.into())),
+            &["limits.connections", "9223372036854775807", "1 to 1000000"],
+        ),
+        (
+            Box::new(move |w| limit(w, "handshake_timeout", "0s".into())),
+            &["limits.handshake_timeout", "0s"],
+        ),
+        (
+            Box::new(|w| {
+                let twice = vec!["127.0.0.1:5061", "127.0.0.1:5061"];
+                set(&mut w.config, "sip", "listen", twice);
+            }),
+            &["sip.listen[1]", "127.0.0.1:5061", "twice"],
+        ),
+        (
+            Box::new(|w| {
+                w.config.insert("default_ttl".into(), "60days".into());
+            }),
+            &["default_ttl", "1month", "max_ttl"],
+        ),
+        (
+            Box::new(|w| set(&mut w.config, "windows_phone", "ports", Vec::<i64>::new())),
+            &["windows_phone.ports", "empty list"],
+        ),
+        (
+            Box::new(|w| set(&mut w.config, "windows_phone", "path_prefixes", vec!["a/"])),
+            &["windows_phone.path_prefixes[0]", "a/", "with its /"],
+        ),
+    ];
+    for (index, (change, parts)) in mistakes.into_iter().enumerate() {
+        judged(index, check_changed(change).await, parts);
     }
 }
 

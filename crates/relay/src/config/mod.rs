@@ -3,6 +3,7 @@
 //! All problems are collected and told at once, each with file, key, value and what was expected.
 
 mod bodies;
+mod bounds;
 mod certificates;
 mod crls;
 mod file;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use pushrelay_providers::apns::{Credential, Endpoint};
+use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint};
 use pushrelay_providers::mpns::MpnsOptions;
 use pushrelay_push::Environment;
 use rustls::ServerConfig;
@@ -72,7 +73,7 @@ pub(crate) struct Config {
 /// An app on Apple's side.
 pub(crate) struct App {
     pub(crate) id: Box<str>,
-    pub(crate) topic: Box<str>,
+    pub(crate) app: ApnsApp,
     pub(crate) environment: Option<Environment>,
     pub(crate) endpoint: Endpoint,
     pub(crate) credential: Credential,
@@ -270,55 +271,6 @@ impl Resolver {
             key: key.into(),
             text: text.to_string(),
         });
-    }
-
-    fn bounds(&mut self, file: &file::File) {
-        let limits = &file.limits;
-        for (key, value, least) in [
-            ("limits.connections", limits.connections, 1),
-            (
-                "limits.connections_per_partner",
-                limits.connections_per_partner,
-                1,
-            ),
-            ("limits.handshakes", limits.handshakes, 1),
-            ("limits.requests_in_flight", limits.requests_in_flight, 1),
-            ("limits.head_bytes", limits.head_bytes, 1024),
-            ("limits.head_lines", limits.head_lines, 16),
-            ("limits.body_bytes", limits.body_bytes, 1024),
-        ] {
-            if value < least {
-                self.problem(key, format!("got {value}, expected at least {least}"));
-            }
-        }
-        if file.reply_within > Duration::from_secs(30) {
-            // Timer F ends the sender's transaction after 32 s (RFC 3261 17.1.2.2).
-            self.problem(
-                "reply_within",
-                "expected at most 30s: the sender gives up after 32 s",
-            );
-        }
-        if !matches!(file.sip.accepted_status, 200 | 202) {
-            self.problem(
-                "sip.accepted_status",
-                format!("got {}, expected 200 or 202", file.sip.accepted_status),
-            );
-        }
-        if file.sip.listen.is_empty() {
-            self.problem(
-                "sip.listen",
-                "got an empty list, expected at least one address such as \"[::]:5061\"",
-            );
-        }
-        if file.admin.trail > MOST_TRAIL {
-            self.problem(
-                "admin.trail",
-                format!("got {}, expected at most {MOST_TRAIL}", file.admin.trail),
-            );
-        }
-        if file.default_ttl > file.max_ttl {
-            self.problem("default_ttl", "expected at most max_ttl");
-        }
     }
 
     fn spool(&mut self, file: &file::Spool, reply_within: Duration) -> Option<SpoolConfig> {

@@ -4,11 +4,14 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use pushrelay_providers::Identity;
-use pushrelay_providers::apns::{Credential, Endpoint, ProviderKey, ProviderTokens};
+use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint, ProviderKey, ProviderTokens};
 use pushrelay_providers::mpns::MpnsOptions;
 use pushrelay_push::Environment;
 
 use super::{App, Resolver, file};
+
+/// The longest id of an app: what a body can name.
+const APP_ID_BYTES: usize = 256;
 
 impl Resolver {
     pub(super) fn apps(&mut self, files: Vec<file::App>) -> Vec<App> {
@@ -36,13 +39,23 @@ impl Resolver {
                     format!("{:?} stands twice for the same environment", app.id),
                 );
             }
+            if !(1..=APP_ID_BYTES).contains(&app.id.len()) {
+                self.problem(
+                    format!("{key}.id"),
+                    format!(
+                        "got {:?}, expected 1 to {APP_ID_BYTES} bytes: bodies name it",
+                        app.id
+                    ),
+                );
+            }
+            let topic = ApnsApp::new(app.topic.as_ref().unwrap_or(&app.id));
+            let topic = topic.map_err(|error| self.problem(format!("{key}.topic"), error));
             let endpoint = self.endpoint(&key, &app, environment);
             let credential = self.credential(&key, &app, &mut tokens);
-            if let (Some(endpoint), Some(credential)) = (endpoint, credential) {
-                let topic = app.topic.unwrap_or_else(|| app.id.clone());
+            if let (Ok(topic), Some(endpoint), Some(credential)) = (topic, endpoint, credential) {
                 apps.push(App {
                     id: app.id.into_boxed_str(),
-                    topic: topic.into_boxed_str(),
+                    app: topic,
                     environment,
                     endpoint,
                     credential,
@@ -183,6 +196,26 @@ impl Resolver {
                 self.problem(
                     format!("windows_phone.hosts[{index}]"),
                     format!("got {host:?}, expected a suffix such as \".notify.live.net\" or a host name"),
+                );
+            }
+        }
+        for (key, is_empty) in [
+            ("hosts", file.hosts.is_empty()),
+            ("ports", file.ports.is_empty()),
+            ("path_prefixes", file.path_prefixes.is_empty()),
+        ] {
+            if is_empty {
+                self.problem(
+                    format!("windows_phone.{key}"),
+                    "got an empty list: no channel could ever be reached",
+                );
+            }
+        }
+        for (index, prefix) in file.path_prefixes.iter().enumerate() {
+            if !prefix.starts_with('/') {
+                self.problem(
+                    format!("windows_phone.path_prefixes[{index}]"),
+                    format!("got {prefix:?}, expected the beginning of a path, with its /"),
                 );
             }
         }
