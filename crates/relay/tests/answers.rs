@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{APPLE, Relay, body, json};
+use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::edge::SipRequest;
 use pushrelay_peers::pki::{Eku, Leaf};
 use pushrelay_peers::{ApnsAnswer, FakeEdge, MpnsAnswer};
@@ -41,10 +41,13 @@ async fn a_push_to_both_platforms_is_answered_200_and_seen_once_by_each() {
     relay.end().await;
 }
 
-/// The figure is printed, not asserted: `cargo test -p pushrelay --test answers slower -- --nocapture`.
+/// What a busy machine adds is not the relay's: one round in time is enough, and there are more of them while there is none. The
+/// figures are printed: `cargo test -p pushrelay --test answers slower -- --nocapture`.
 #[tokio::test]
-async fn the_answer_waits_for_the_slower_provider_and_for_nothing_else() {
+async fn the_answer_comes_within_5_ms_of_the_slower_provider() {
     const SLOW: Duration = Duration::from_millis(60);
+    const SURPLUS: Duration = Duration::from_millis(5);
+    const ROUNDS: usize = 21;
     let relay = Relay::start().await;
     let edge = relay.edge().await;
     let targets = [APPLE, &relay.windows_phone("phone")];
@@ -61,27 +64,31 @@ async fn the_answer_waits_for_the_slower_provider_and_for_nothing_else() {
         .world
         .windows_phone
         .script_default([MpnsAnswer::received().after(SLOW)]);
+    let begin = Instant::now();
     let mut surplus = Vec::new();
-    for _ in 0..21 {
-        let begin = Instant::now();
+    while surplus.len() < ROUNDS || (surplus[0] > SURPLUS && begin.elapsed() < PATIENCE) {
+        let sent = Instant::now();
         assert_eq!(
             edge.message(json(), body(&targets)).await.unwrap().status,
             200
         );
         surplus.push(
-            begin
-                .elapsed()
+            sent.elapsed()
                 .checked_sub(SLOW)
                 .expect("not before the slower one has answered"),
         );
+        surplus.sort_unstable();
     }
-    surplus.sort_unstable();
+    let rounds = surplus.len();
     eprintln!(
-        "the answer came {:?} after the slower provider's (median of 21, longest {:?})",
-        surplus[10], surplus[20]
+        "the answer came {:?} after the slower provider's (median of {rounds}, best {:?}, longest {:?})",
+        surplus[rounds / 2],
+        surplus[0],
+        surplus[rounds - 1]
     );
-    assert_eq!(relay.world.apple.received().len(), 22);
-    assert_eq!(relay.world.windows_phone.received().len(), 22);
+    assert!(surplus[0] <= SURPLUS, "{surplus:?}");
+    assert_eq!(relay.world.apple.received().len(), 1 + rounds);
+    assert_eq!(relay.world.windows_phone.received().len(), 1 + rounds);
     relay.end().await;
 }
 
@@ -121,24 +128,47 @@ async fn a_device_that_is_gone_is_410_with_the_service_and_the_time() {
 }
 
 #[tokio::test]
-async fn some_accepted_and_some_gone_is_200_with_a_warning_that_counts() {
+async fn when_every_device_of_several_is_gone_it_is_410() {
     let relay = Relay::start().await;
+    relay
+        .world
+        .apple
+        .script_default([ApnsAnswer::gone(1_700_000_000_000)]);
     relay
         .world
         .windows_phone
         .script_default([MpnsAnswer::expired()]);
     let edge = relay.edge().await;
-    let answer = edge
-        .message(json(), body(&[APPLE, &relay.windows_phone("phone")]))
-        .await
-        .unwrap();
-    assert_eq!(answer.status, 200);
-    let warning = answer.header("Warning").unwrap();
-    assert!(
-        warning.starts_with("399 push.example.org \"1 of 2"),
-        "{warning}"
-    );
+    let phone = relay.windows_phone("phone");
+    for (targets, service) in [
+        (vec![phone.as_str()], "Windows Phone: the device is gone"),
+        (vec![APPLE, phone.as_str()], "gone"),
+    ] {
+        let answer = edge.message(json(), body(&targets)).await.unwrap();
+        assert_eq!(answer.status, 410, "{answer:?}");
+        assert!(answer.reason().unwrap().contains(service), "{answer:?}");
+    }
     relay.end().await;
+}
+
+#[tokio::test]
+async fn some_accepted_and_some_gone_or_refused_is_200_with_a_warning_that_counts() {
+    for fate in [MpnsAnswer::expired(), MpnsAnswer::status(400)] {
+        let relay = Relay::start().await;
+        relay.world.windows_phone.script_default([fate]);
+        let edge = relay.edge().await;
+        let answer = edge
+            .message(json(), body(&[APPLE, &relay.windows_phone("phone")]))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+        let warning = answer.header("Warning").unwrap();
+        assert!(
+            warning.starts_with("399 push.example.org \"1 of 2"),
+            "{warning}"
+        );
+        relay.end().await;
+    }
 }
 
 #[tokio::test]
@@ -162,24 +192,23 @@ async fn a_refusal_of_every_target_is_488_with_the_providers_reason() {
 
 #[tokio::test]
 async fn a_switched_off_platform_is_403_with_its_own_reason() {
-    let relay = Relay::configured(|config| {
-        config["windows_phone"]
-            .as_table_mut()
-            .unwrap()
-            .insert("enabled".into(), false.into());
-    })
-    .await;
-    let edge = relay.edge().await;
-    let answer = edge
-        .message(json(), body(&[&relay.windows_phone("phone")]))
-        .await
-        .unwrap();
-    assert_eq!(answer.status, 403);
-    assert!(
-        answer.reason().unwrap().contains("switched off"),
-        "{answer:?}"
-    );
-    relay.end().await;
+    for (platform, targets) in [("apple", 0..1), ("windows_phone", 1..2)] {
+        let relay = Relay::configured(|config| {
+            // As in Lync, what is not switched on is off.
+            config[platform].as_table_mut().unwrap().remove("enabled");
+        })
+        .await;
+        let edge = relay.edge().await;
+        let phone = relay.windows_phone("phone");
+        let both = [APPLE, &phone];
+        let answer = edge.message(json(), body(&both[targets])).await.unwrap();
+        assert_eq!(answer.status, 403);
+        assert!(
+            answer.reason().unwrap().contains("switched off"),
+            "{answer:?}"
+        );
+        relay.end().await;
+    }
 }
 
 #[tokio::test]
@@ -248,83 +277,43 @@ async fn a_stranger_learns_why_three_times_and_is_hung_up_on() {
 }
 
 #[tokio::test]
-async fn bodies_that_cannot_be_used_say_where_and_what_was_expected() {
+async fn a_body_that_is_not_understood_is_415_with_what_is() {
     let relay = Relay::start().await;
     let edge = relay.edge().await;
-    let cases: [(&str, String, u16, &str); 7] = [
-        ("text/plain", "hello".into(), 415, ""),
-        (
-            "application/vnd.pushrelay+json; v=2",
-            body(&[APPLE]),
-            415,
-            "",
-        ),
-        (json(), "{\"v\":1,".into(), 400, ""),
-        (json(), body(&[APPLE; 17]), 400, "targets"),
-        (
-            json(),
-            body(&[r#"{"service":"apns","token":"abc","app":"com.example.chat"}"#]),
-            400,
-            "targets[0].token",
-        ),
-        (
-            json(),
-            body(&[r#"{"service":"mpns","uri":"http://10.0.0.1/throttledthirdparty/01.00/x"}"#]),
-            400,
-            "targets[0].uri",
-        ),
-        (
-            json(),
-            body(&[r#"{"service":"mpns","uri":"http://db.internal/throttledthirdparty/01.00/x"}"#]),
-            400,
-            "targets[0].uri",
-        ),
-    ];
-    for (content_type, body, status, place) in cases {
-        let answer = edge.message(content_type, body.clone()).await.unwrap();
-        assert_eq!(answer.status, status, "{content_type} {body}");
-        let reason = answer.reason().unwrap();
-        assert!(reason.contains(place) && reason.len() <= 200, "{reason}");
+    for content_type in ["text/plain", "application/vnd.pushrelay+json; v=2"] {
+        let answer = edge.message(content_type, body(&[APPLE])).await.unwrap();
+        assert_eq!(answer.status, 415);
         assert_eq!(
-            answer.header("Accept").is_some(),
-            status == 415,
-            "{answer:?}"
+            answer.header("Accept"),
+            Some("application/vnd.pushrelay+json")
         );
     }
+    // Understood, and wrong (bad_input.rs has every other way to be).
+    let answer = edge.message(json(), body(&[APPLE; 17])).await.unwrap();
+    assert_eq!((answer.status, answer.header("Accept")), (400, None));
     relay.end().await;
 }
 
 #[tokio::test]
-async fn too_much_is_413_or_513_and_costs_nobody_else_anything() {
+async fn too_much_is_413_or_513_and_what_cannot_be_skipped_closes() {
     let relay = Relay::start().await;
-    let other = relay.edge().await;
     let edge = relay.edge().await;
+    let answer = edge.message(json(), vec![b' '; 20_000]).await.unwrap();
+    assert_eq!(answer.status, 413);
     assert_eq!(
-        edge.message(json(), vec![b' '; 20_000])
-            .await
-            .unwrap()
-            .status,
-        413
+        edge.message(json(), body(&[APPLE])).await.unwrap().status,
+        200,
+        "a body that was read costs the connection nothing"
     );
-    let edge = relay.edge().await;
-    assert_eq!(
-        edge.message(json(), vec![b' '; 100_000])
-            .await
-            .unwrap()
-            .status,
-        413
-    );
-    edge.closed(Duration::from_secs(5)).await.unwrap();
-    let edge = relay.edge().await;
-    let long = edge
+    let body_too_long = edge.request(json(), vec![b' '; 100_000]);
+    let head_too_long = edge
         .request(json(), body(&[APPLE]))
         .field("X-Long", &"x".repeat(70_000));
-    assert_eq!(edge.exchange(&long).await.unwrap().status, 513);
-    edge.closed(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(
-        other.message(json(), body(&[APPLE])).await.unwrap().status,
-        200
-    );
+    for (request, status) in [(body_too_long, 413), (head_too_long, 513)] {
+        let edge = relay.edge().await;
+        assert_eq!(edge.exchange(&request).await.unwrap().status, status);
+        edge.closed(Duration::from_secs(5)).await.unwrap();
+    }
     relay.end().await;
 }
 
