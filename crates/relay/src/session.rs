@@ -79,6 +79,9 @@ const OUTBOX_BYTES: usize = 256 * 1024;
 /// A stranger has few places, and nothing to wait for.
 const STRANGER_IDLE: Duration = Duration::from_secs(30);
 
+/// What a sender is asked to wait whom the drain turns away: a restart is over by then.
+const DRAINED_SENDER_WAITS: u32 = 5;
+
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -90,6 +93,8 @@ enum Event {
     Wrote,
     Settled,
     Draining,
+    /// While draining: nothing is under way and nothing has come that was not read.
+    Quiet,
     Tick,
     Failed(io::Error),
 }
@@ -113,6 +118,7 @@ pub(crate) async fn run<S>(
         peer,
         outbox: Outbox::default(),
         ending: None,
+        draining: false,
         requests: 0,
         last_read: Instant::now(),
         retransmissions: 0,
@@ -122,7 +128,6 @@ pub(crate) async fn run<S>(
     let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
     let mut ticks = tokio::time::interval(TICK);
     let mut draining = pin!(listener::drained(&mut draining));
-    let mut drained = false;
     loop {
         while let Some((request, place, wait)) = session.next_wait() {
             let since = Instant::now();
@@ -157,8 +162,11 @@ pub(crate) async fn run<S>(
                         Err(error) => Event::Failed(error),
                     });
                 }
+                if session.draining && deliveries.is_empty() {
+                    return Poll::Ready(Event::Quiet);
+                }
             }
-            if !drained && draining.as_mut().poll(cx).is_ready() {
+            if !session.draining && draining.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Draining);
             }
             ticks.poll_tick(cx).map(|_| Event::Tick)
@@ -174,10 +182,8 @@ pub(crate) async fn run<S>(
                     session.answer(&request, since, place, &answer, words.refusal(), &words);
                 }
             }
-            Event::Draining => {
-                drained = true;
-                session.end(Ended::Draining);
-            }
+            Event::Draining => session.draining = true,
+            Event::Quiet => session.end(Ended::Draining),
             Event::Tick => session.tick(deliveries.is_empty()),
             Event::Failed(error) => {
                 debug!(peer = %session.peer.address, %error, "connection failed");
@@ -219,6 +225,8 @@ struct Session {
     outbox: Outbox,
     /// Why no more is read; the connection ends when all is answered.
     ending: Option<Ended>,
+    /// What comes now is turned away; the connection ends when nothing comes and all is answered.
+    draining: bool,
     requests: u32,
     last_read: Instant,
     retransmissions: u64,
@@ -249,6 +257,13 @@ impl Session {
                 Output::Request(request) => {
                     self.heed_reload();
                     let place = self.count_request(&request);
+                    if self.draining {
+                        let answer = Answer::new(503)
+                            .reason("this relay is stopping: send it again, here or to another")
+                            .retry_after(DRAINED_SENDER_WAITS);
+                        self.answer_at_once(&request, place, &answer, Some(Refusal::Draining));
+                        continue;
+                    }
                     match intake::judge(
                         &self.service,
                         &self.rules,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{APPLE, Relay, body, json};
 use pushrelay_peers::ApnsAnswer;
+use pushrelay_peers::books::conservation;
 use pushrelay_peers::daemon::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,6 +67,43 @@ async fn while_it_drains_it_says_so_and_takes_no_connection() {
         200
     );
     assert_eq!(relay.daemon.wait(PATIENCE).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_comes_while_it_drains_is_503_and_what_came_before_is_seen_through() {
+    let mut relay = Relay::configured(|config| {
+        config.insert("reply_within".into(), "8s".into());
+    })
+    .await;
+    relay
+        .world
+        .apple
+        .script_default([ApnsAnswer::ok().after(Duration::from_secs(3))]);
+    let edge = relay.edge().await;
+    let before = edge.request(json(), body(&[APPLE]));
+    edge.send(&before).await.unwrap();
+    relay.world.apple.wait_for(1, PATIENCE).await.unwrap();
+    relay.daemon.signal(Signal::TERM).unwrap();
+    let begin = Instant::now();
+    while edge.options().await.unwrap().status != 503 {
+        assert!(begin.elapsed() < PATIENCE, "the drain does not begin");
+    }
+    let answer = edge.message(json(), body(&[APPLE])).await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.reason().unwrap().contains("stopping"), "{answer:?}");
+    let wait = answer.header("Retry-After").unwrap();
+    assert!(wait.parse::<u32>().unwrap() > 0, "{wait}");
+    let samples = relay.daemon.metrics().await.unwrap();
+    conservation(&samples).unwrap();
+    assert_eq!(
+        samples.sum("pushrelay_refusals_total", &[("reason", "draining")]),
+        2.0,
+        "the OPTIONS and the MESSAGE"
+    );
+    assert_eq!(edge.answer_to(&before, PATIENCE).await.unwrap().status, 200);
+    edge.closed(PATIENCE).await.unwrap();
+    assert_eq!(relay.daemon.wait(PATIENCE).await.unwrap().code(), Some(0));
+    assert_eq!(relay.world.apple.received().len(), 1);
 }
 
 #[tokio::test]
