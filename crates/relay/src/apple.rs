@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
-use pushrelay_providers::apns::{ApnsApp, ApnsClient, ApnsError, ApnsOptions};
+use pushrelay_providers::apns::{
+    ApnsApp, ApnsClient, ApnsError, ApnsOptions, Credential, ProviderTokens,
+};
 use pushrelay_push::Environment;
 
-use crate::config::App;
+use crate::config::{App, Source};
 use crate::route::Route;
 
 /// One app and the connections that carry its pushes.
 pub(crate) struct AppleApp {
+    /// What it was made of.
+    source: Source,
+    /// Its provider tokens, and what they were made of.
+    tokens: Option<(Source, Arc<ProviderTokens>)>,
     /// The id that senders name it by.
     pub(crate) id: Arc<str>,
     /// Apple's world; `None` where a URL was given instead.
@@ -29,28 +35,47 @@ pub(crate) struct AppleApps {
     list: Vec<Arc<AppleApp>>,
 }
 
-impl AppleApps {
-    /// Makes a client for each app.
-    pub(crate) fn new(apps: Vec<App>) -> Result<AppleApps, ApnsError> {
-        let client = |app: App| {
-            let options = ApnsOptions {
-                max_connections: app.connections,
-                ..ApnsOptions::default()
-            };
-            Ok(Arc::new(AppleApp {
-                id: app.id.into(),
-                environment: app.environment,
-                hide_content: app.hide_content,
-                app: app.app,
-                client: ApnsClient::new(app.endpoint, app.credential, options)?,
-                route: Route::default(),
-            }))
+impl AppleApp {
+    fn new(app: App, before: &[Arc<AppleApp>]) -> Result<AppleApp, ApnsError> {
+        let options = ApnsOptions {
+            max_connections: app.connections,
+            ..ApnsOptions::default()
         };
+        let (credential, tokens) = match (app.credential, app.token) {
+            (Credential::Token(fresh), Some(source)) => {
+                let mut known = before.iter().filter_map(|app| app.tokens.as_ref());
+                let known = known.find(|(known, _)| *known == source);
+                let tokens = known.map_or(fresh, |(_, tokens)| tokens.clone());
+                (Credential::Token(tokens.clone()), Some((source, tokens)))
+            }
+            (credential, _) => (credential, None),
+        };
+        Ok(AppleApp {
+            source: app.source,
+            tokens,
+            id: app.id.into(),
+            environment: app.environment,
+            hide_content: app.hide_content,
+            app: app.app,
+            client: ApnsClient::new(app.endpoint, credential, options)?,
+            route: Route::default(),
+        })
+    }
+}
+
+impl AppleApps {
+    /// Makes a client for each app. One that is as it was `before` goes on, with its connections and what is known of the way; one
+    /// that has changed takes over the provider tokens, if their key has not, because Apple wants few of them.
+    pub(crate) fn new(apps: Vec<App>, before: Option<&AppleApps>) -> Result<AppleApps, ApnsError> {
+        let before = before.map_or(&[] as &[_], AppleApps::list);
+        let apps = apps.into_iter().map(|app| {
+            match before.iter().find(|known| known.source == app.source) {
+                Some(known) => Ok(known.clone()),
+                None => AppleApp::new(app, before).map(Arc::new),
+            }
+        });
         Ok(AppleApps {
-            list: apps
-                .into_iter()
-                .map(client)
-                .collect::<Result<_, ApnsError>>()?,
+            list: apps.collect::<Result<_, ApnsError>>()?,
         })
     }
 

@@ -22,6 +22,7 @@ mod partners;
 mod proxy_header;
 mod recent;
 mod redaction;
+mod reload;
 mod route;
 mod rules;
 mod run;

@@ -3,8 +3,8 @@
 //! Labels are closed enums or names from the configuration, so that every series stands at 0 from the start and none
 //! can be made by the wire. The hot path holds its counters; it never looks one up.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -15,6 +15,8 @@ use prometheus::{
 use pushrelay_push::body::Damage;
 use pushrelay_push::{Cause, Outcome, RefusedReason, Service, Verdict};
 use pushrelay_spool::{Bound, SpoolError, State, Stats};
+
+use crate::rules::Rules;
 
 /// One family: what it is called, what it is, and which labels it has.
 pub(crate) struct Family {
@@ -72,6 +74,9 @@ families! {
     SPOOL_REFUSALS = "counter" "pushrelay_spool_refusals_total" ["kind"] "MESSAGEs that were answered 503 because the spool could not take a target.";
     SPOOL_COMMITS = "gauge" "pushrelay_spool_commits" [] "Count since start of transactions that were synced to disk.";
     LOG_DROPPED = "counter" "pushrelay_log_lines_dropped_total" [] "Log lines below WARN that were lost because whoever reads the log was too slow.";
+    RELOADS = "counter" "pushrelay_reloads_total" ["result"] "Times that the configuration was read again, by what came of it; a refused one has changed nothing.";
+    RELOAD_FAILED = "gauge" "pushrelay_reload_failed" [] "1 while the configuration in force is not the last one that was read, because that was refused.";
+    RELOAD_SUCCESS = "gauge" "pushrelay_reload_success_timestamp_seconds" [] "When the configuration in force was taken up.";
     CERTIFICATE_EXPIRY = "gauge" "pushrelay_certificate_expiry_timestamp_seconds" ["use", "name"] "When a configured certificate ends, or a revocation list (use crl) must be replaced.";
     OPERATOR_REQUESTS = "counter" "pushrelay_operator_requests_total" ["result"] "Questions on the admin socket: answered, refused because they cannot be, failed because of the spool.";
 }
@@ -233,6 +238,27 @@ impl Ended {
             Ended::Framing => "framing",
             Ended::Stranger => "stranger",
             Ended::Draining => "draining",
+        }
+    }
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadResult {
+    /// It is in force.
+    Applied,
+    /// It has a problem; the one before stays in force.
+    Refused,
+}
+
+impl ReloadResult {
+    const ALL: [ReloadResult; 2] = [ReloadResult::Applied, ReloadResult::Refused];
+
+    /// The label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            ReloadResult::Applied => "applied",
+            ReloadResult::Refused => "refused",
         }
     }
 }
@@ -514,7 +540,12 @@ pub(crate) struct Metrics {
     spool_refusals: Vec<(&'static str, IntCounter)>,
     spool_commits: IntGauge,
     operator: [IntCounter; 3],
+    reloads: [IntCounter; 2],
+    reload_failed: IntGauge,
+    reload_success: IntGauge,
     certificate_expiry: GaugeVec,
+    /// Held while the series that the configuration names are made anew.
+    exposition: Mutex<()>,
 }
 
 impl Metrics {
@@ -538,6 +569,11 @@ impl Metrics {
         let captures = CAPTURES.counters(&registry);
         let services = Services::new(&registry);
         let operator = OPERATOR_REQUESTS.counters(&registry);
+        let reloads = RELOADS.counters(&registry);
+        let reload_success = RELOAD_SUCCESS
+            .int_gauges(&registry)
+            .with_label_values::<&str>(&[]);
+        reload_success.set(unix_seconds());
         let trouble = SPOOL_TROUBLE.int_gauges(&registry);
         let refused = SPOOL_REFUSALS.counters(&registry);
         let (kinds, kinds_again) = (spool_kinds(), spool_kinds());
@@ -592,7 +628,13 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             operator: OperatorResult::ALL
                 .map(|result| operator.with_label_values(&[result.label()])),
+            reloads: ReloadResult::ALL.map(|result| reloads.with_label_values(&[result.label()])),
+            reload_failed: RELOAD_FAILED
+                .int_gauges(&registry)
+                .with_label_values::<&str>(&[]),
+            reload_success,
             certificate_expiry: CERTIFICATE_EXPIRY.gauges(&registry),
+            exposition: Mutex::default(),
             registry,
         }
     }
@@ -670,12 +712,16 @@ impl Metrics {
         }
     }
 
-    /// States when a configured certificate ends, in UNIX seconds.
-    pub(crate) fn certificate(&self, usage: &str, name: &str, not_after: u64) {
-        // UNIX seconds are far below 2^53, where f64 stops being exact.
-        self.certificate_expiry
-            .with_label_values(&[usage, name])
-            .set(not_after as f64);
+    /// Counts a reload.
+    pub(crate) fn reloaded(&self, result: ReloadResult) {
+        self.reloads[result as usize].inc();
+        match result {
+            ReloadResult::Applied => {
+                self.reload_failed.set(0);
+                self.reload_success.set(unix_seconds());
+            }
+            ReloadResult::Refused => self.reload_failed.set(1),
+        }
     }
 
     /// Counts a MESSAGE that the spool did not take.
@@ -694,7 +740,29 @@ impl Metrics {
         &self,
         service: &crate::service::Service,
     ) -> Result<String, prometheus::Error> {
-        let rules = service.rules.load_full();
+        self.gone_devices
+            .set(i64::try_from(service.gone.len()).unwrap_or(i64::MAX));
+        self.ask_spool(service).await;
+        let exposition = self.exposition.lock();
+        let _alone = exposition.unwrap_or_else(PoisonError::into_inner);
+        self.ask_rules(&service.rules.load());
+        let families: Vec<MetricFamily> = self.registry.gather();
+        TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// Makes the series anew that the configuration names: after a reload they may be others.
+    fn ask_rules(&self, rules: &Rules) {
+        for family in [
+            &self.apns_connections,
+            &self.apns_streams,
+            &self.apns_stream_limit,
+            &self.apns_events,
+            &self.breaker_open,
+            &self.invalidation_wave,
+            &self.certificate_expiry,
+        ] {
+            family.reset();
+        }
         for app in rules.apple_apps() {
             let stats = app.client.stats();
             let name = app.id.as_ref();
@@ -707,22 +775,16 @@ impl Metrics {
         }
         let now = Instant::now();
         for (provider, app, route) in rules.routes() {
-            set(
-                &self.breaker_open,
-                &[provider.label(), app],
-                u64::from(route.breaker.is_open()),
-            );
-            set(
-                &self.invalidation_wave,
-                &[provider.label(), app],
-                u64::from(route.wave.is_high(now)),
-            );
+            let labels = [provider.label(), app];
+            let open = u64::from(route.breaker.is_open());
+            set(&self.breaker_open, &labels, open);
+            let high = u64::from(route.wave.is_high(now));
+            set(&self.invalidation_wave, &labels, high);
         }
-        self.gone_devices
-            .set(i64::try_from(service.gone.len()).unwrap_or(i64::MAX));
-        self.ask_spool(service).await;
-        let families: Vec<MetricFamily> = self.registry.gather();
-        TextEncoder::new().encode_to_string(&families)
+        for certificate in &rules.certificates {
+            let labels = [certificate.usage, &certificate.name];
+            set(&self.certificate_expiry, &labels, certificate.not_after);
+        }
     }
 
     async fn ask_spool(&self, service: &crate::service::Service) {
@@ -775,7 +837,13 @@ fn spool_kinds() -> impl Iterator<Item = &'static str> {
 
 fn set(vec: &GaugeVec, labels: &[&str], value: u64) {
     let gauge: Gauge = vec.with_label_values(labels);
+    // Counts and UNIX seconds are far below 2^53, where f64 stops being exact.
     gauge.set(value as f64);
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 struct Services {

@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
-use crate::config::{Bodies, Config, ConfiguredCertificate, Presentation};
+use crate::config::{self, Bodies, Config, ConfiguredCertificate, Presentation, Source};
 use crate::partners::Partners;
 use crate::route::Route;
 
@@ -26,6 +26,7 @@ pub(crate) struct Rules {
     pub(crate) reply_within: Duration,
     pub(crate) default_ttl: Duration,
     pub(crate) max_ttl: Duration,
+    pub(crate) drain_grace: Duration,
     /// `None` while the platform is switched off.
     pub(crate) apple: Option<AppleApps>,
     /// `None` while the platform is switched off.
@@ -38,6 +39,8 @@ pub(crate) struct Rules {
 
 /// The Windows Phone service and the way to it.
 pub(crate) struct WindowsPhone {
+    /// What it was made of.
+    source: Source,
     /// Its client.
     pub(crate) client: MpnsClient,
     /// The way.
@@ -45,17 +48,28 @@ pub(crate) struct WindowsPhone {
 }
 
 impl Rules {
-    /// Makes rules of a resolved configuration. Needs a tokio runtime; opens no connection yet.
-    pub(crate) fn new(config: Config) -> anyhow::Result<Rules> {
+    /// Makes rules of a resolved configuration. Needs a tokio runtime; opens no connection yet. Clients that were the same `before` go
+    /// on; the others end by themselves when nothing is in flight on them any more.
+    pub(crate) fn new(config: Config, before: Option<&Rules>) -> anyhow::Result<Rules> {
         let apple = match config.apple {
-            Some(apps) => Some(AppleApps::new(apps)?),
+            Some(apps) => {
+                let before = before.and_then(|before| before.apple.as_ref());
+                Some(AppleApps::new(apps, before)?)
+            }
             None => None,
         };
         let windows_phone = match config.windows_phone {
-            Some(options) => Some(Arc::new(WindowsPhone {
-                client: MpnsClient::new(options)?,
-                route: Route::default(),
-            })),
+            Some(config::WindowsPhone { source, options }) => {
+                let before = before.and_then(|before| before.windows_phone.as_ref());
+                match before.filter(|before| before.source == source) {
+                    Some(before) => Some(before.clone()),
+                    None => Some(Arc::new(WindowsPhone {
+                        source,
+                        client: MpnsClient::new(options)?,
+                        route: Route::default(),
+                    })),
+                }
+            }
             None => None,
         };
         Ok(Rules {
@@ -67,11 +81,18 @@ impl Rules {
             reply_within: config.reply_within,
             default_ttl: config.default_ttl,
             max_ttl: config.max_ttl,
+            drain_grace: config.drain_grace,
             apple,
             windows_phone,
             presentation: config.presentation,
             certificates: config.certificates,
         })
+    }
+
+    /// How many apps have the client that they had before.
+    pub(crate) fn kept_apps(&self, before: &Rules) -> usize {
+        let kept = |app: &&Arc<AppleApp>| before.apple_apps().iter().any(|b| Arc::ptr_eq(app, b));
+        self.apple_apps().iter().filter(kept).count()
     }
 
     /// Every way to a provider, with its app; Windows Phone has none.

@@ -14,9 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config, Offload};
+use crate::config::{self, Config, Files, Offload};
 use crate::listener::{self, Entrance, Gate};
+use crate::log::Level;
 use crate::operator::socket::Door;
+use crate::reload::Reloader;
 use crate::service::Service;
 use crate::{admin, commands, dispatch, log};
 
@@ -28,8 +30,8 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
         return ExitCode::FAILURE;
     };
     // Dropped last: until then everything is written.
-    let _log = match log::install(&config.log) {
-        Ok(log) => log,
+    let (_log, level) = match log::install(&config.log) {
+        Ok(installed) => installed,
         Err(error) => {
             commands::complain(format_args!("{error:#}"));
             return ExitCode::FAILURE;
@@ -48,7 +50,7 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(run(config)) {
+    let code = match runtime.block_on(run(path, config, loaded.files, level)) {
         Ok(code) => code,
         Err(error) => {
             error!(error = format!("{error:#}"), "cannot serve");
@@ -60,10 +62,11 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
     code
 }
 
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let (listen, admin_address, grace) = (config.listen.clone(), config.admin, config.drain_grace);
+    let reloader = Reloader::new(path.to_owned(), files, &config, level).context("SIGHUP")?;
+    let (listen, admin_address) = (config.listen.clone(), config.admin);
     let offload = config.offload.clone();
     let admin_socket = config.admin_socket.clone();
     let service = Arc::new(Service::assemble(config).await?);
@@ -105,11 +108,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         dispatchers.spawn(dispatch::run(service.clone(), provider, draining.clone()));
     }
 
+    let reloader = tokio::spawn(reloader.run(service.clone()));
     service.metrics.ready.set(1);
     notify(&[NotifyState::Ready]);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     either(&mut terminate, &mut interrupt).await;
+    reloader.abort();
+    let grace = service.rules.load().drain_grace;
     service.metrics.ready.set(0);
     notify(&[NotifyState::Stopping]);
     info!(
@@ -154,7 +160,8 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
+/// Tells systemd.
+pub(crate) fn notify(state: &[NotifyState<'_>]) {
     // Without a supervisor there is nobody to tell.
     let _ = sd_notify::notify(state);
 }

@@ -76,7 +76,7 @@ impl Service {
         let service = Service {
             metrics,
             captures,
-            rules: ArcSwap::from_pointee(Rules::new(config)?),
+            rules: ArcSwap::from_pointee(Rules::new(config, None)?),
             accounts: Accounts::new(received, limits.connections_per_partner),
             limits,
             waiting,
@@ -89,18 +89,21 @@ impl Service {
             afterwork: watch::Sender::new(()),
             dice: AtomicU64::new(RandomState::new().hash_one(0)),
         };
-        service.announce(&service.rules.load());
+        service.prepare(&service.rules.load());
         Ok(service)
     }
 
-    /// Shows in the metrics what rules bring with them, at 0 where nothing has happened.
-    fn announce(&self, rules: &Rules) {
+    /// Puts other rules into force: for every request that is read from now on.
+    pub(crate) fn replace(&self, rules: Rules) {
+        self.prepare(&rules);
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// Makes ready what rules bring with them: every partner has an account before it says anything, so that its series stand at 0, and
+    /// captures keep to their bounds.
+    fn prepare(&self, rules: &Rules) {
         for partner in rules.partners.iter() {
             self.accounts.of(&partner.name);
-        }
-        for certificate in &rules.certificates {
-            self.metrics
-                .certificate(certificate.usage, &certificate.name, certificate.not_after);
         }
         if let Some(capture) = &rules.bodies.capture {
             self.captures.prune(capture);

@@ -91,6 +91,7 @@ impl Resolver {
         let Some(folder) = file.mappings.as_deref().map(|folder| self.path(folder)) else {
             return Vec::new();
         };
+        self.files.note(&folder);
         let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
             Ok(entries) => entries
                 .filter_map(|entry| Some(entry.ok()?.path()))

@@ -48,6 +48,7 @@ impl Resolver {
 
     fn crl_files(&mut self, key: &str, path: &Path, lists: &mut Vec<List>) {
         let path = self.path(path);
+        self.files.note(&path);
         let files = match files_in(&path) {
             Ok(files) => files,
             Err(error) => {

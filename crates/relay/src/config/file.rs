@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::presentation::{AppleFile as AppleTemplate, PhoneFile as PhoneTemplate};
 
@@ -24,6 +24,8 @@ pub(crate) struct File {
     pub(crate) drain_grace: Duration,
     #[serde(default)]
     pub(crate) hide_content: bool,
+    #[serde(default = "watch_files", deserialize_with = "duration")]
+    pub(crate) watch_files: Duration,
     pub(crate) sip: Sip,
     #[serde(default)]
     pub(crate) partners: Vec<Partner>,
@@ -263,7 +265,7 @@ pub(crate) enum CaptureMode {
 }
 
 /// `[spool]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Spool {
     pub(crate) path: Option<PathBuf>,
@@ -274,7 +276,7 @@ pub(crate) struct Spool {
     pub(crate) disk_reserve: u64,
     pub(crate) in_flight: usize,
     pub(crate) gone_devices: usize,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) gone_for: Duration,
 }
 
@@ -296,7 +298,7 @@ impl Default for Spool {
 }
 
 /// `[admin]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
     pub(crate) listen: SocketAddr,
@@ -332,7 +334,7 @@ impl Default for Log {
 }
 
 /// `format` of the log.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     Plain,
@@ -340,19 +342,19 @@ pub(crate) enum LogFormat {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_partner: usize,
     pub(crate) handshakes: usize,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) handshake_timeout: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) message_timeout: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) idle_timeout: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) write_timeout: Duration,
     pub(crate) requests_in_flight: usize,
     pub(crate) stranger_connections: usize,
@@ -397,6 +399,10 @@ fn drain_grace() -> Duration {
     Duration::from_secs(20)
 }
 
+fn watch_files() -> Duration {
+    Duration::from_secs(2)
+}
+
 fn sip_listen() -> Vec<SocketAddr> {
     vec![SocketAddr::from(([0u16; 8], 5061))]
 }
@@ -437,4 +443,9 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     humantime::parse_duration(&text).map_err(|_| {
         serde::de::Error::custom("expected a duration such as \"1500ms\", \"20s\" or \"1h 30m\"")
     })
+}
+
+/// The same, the other way.
+fn written<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
 }

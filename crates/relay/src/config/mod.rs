@@ -7,6 +7,8 @@ mod bounds;
 mod certificates;
 mod crls;
 mod file;
+mod files;
+mod fixed;
 mod mapping;
 mod offload;
 mod places;
@@ -15,6 +17,7 @@ mod providers;
 mod sip;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +34,8 @@ use crate::partners::{Partner, Partners};
 pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
 pub(crate) use file::{Limits, LogFormat, UnknownBody};
+pub(crate) use files::Files;
+pub(crate) use fixed::Fixed;
 pub(crate) use offload::Offload;
 pub(crate) use places::places;
 pub(crate) use presentation::Presentation;
@@ -42,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) max_ttl: Duration,
     pub(crate) drain_grace: Duration,
     pub(crate) presentation: Presentation,
+    /// How often to look whether a file has changed; zero is never.
+    pub(crate) watch_files: Duration,
     pub(crate) listen: Vec<SocketAddr>,
     /// Where TLS terminators on this machine hand connections over.
     pub(crate) offload: Vec<Offload>,
@@ -52,7 +59,7 @@ pub(crate) struct Config {
     /// `None` while the platform is switched off.
     pub(crate) apple: Option<Vec<App>>,
     /// `None` while the platform is switched off.
-    pub(crate) windows_phone: Option<MpnsOptions>,
+    pub(crate) windows_phone: Option<WindowsPhone>,
     pub(crate) bodies: Bodies,
     /// `None` where nothing can wait.
     pub(crate) spool: Option<SpoolConfig>,
@@ -68,10 +75,20 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Every certificate that ends one day.
     pub(crate) certificates: Vec<ConfiguredCertificate>,
+    /// What a reload leaves as it is.
+    pub(crate) fixed: Fixed,
 }
+
+/// What something was made of: a hash of its keys and of the contents of the files that they name. Equal sources make equal
+/// things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source(u64);
 
 /// An app on Apple's side.
 pub(crate) struct App {
+    pub(crate) source: Source,
+    /// Of its provider token alone, which other apps may share.
+    pub(crate) token: Option<Source>,
     pub(crate) id: Box<str>,
     pub(crate) app: ApnsApp,
     pub(crate) environment: Option<Environment>,
@@ -85,6 +102,12 @@ pub(crate) struct App {
 struct PartnerDefaults {
     apple: bool,
     windows_phone: bool,
+}
+
+/// The Windows Phone service.
+pub(crate) struct WindowsPhone {
+    pub(crate) source: Source,
+    pub(crate) options: MpnsOptions,
 }
 
 /// Where what waits is kept.
@@ -126,10 +149,13 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<Problem>,
     /// What should be looked at.
     pub(crate) warnings: Vec<Problem>,
+    /// What was read, or should have been.
+    pub(crate) files: Files,
 }
 
 impl Loaded {
-    fn broken(text: String) -> Loaded {
+    /// Nothing came of it, and this is why.
+    pub(crate) fn broken(text: String, files: Files) -> Loaded {
         Loaded {
             config: None,
             problems: vec![Problem {
@@ -137,19 +163,22 @@ impl Loaded {
                 text,
             }],
             warnings: Vec::new(),
+            files,
         }
     }
 }
 
 /// Reads `path` and everything that it names. `now` judges the certificates.
 pub(crate) fn load(path: &Path, now: SystemTime) -> Loaded {
+    let mut files = Files::default();
+    files.note(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => return Loaded::broken(format!("cannot be read: {error}")),
+        Err(error) => return Loaded::broken(format!("cannot be read: {error}"), files),
     };
     match toml::from_str::<file::File>(&text) {
-        Ok(file) => Resolver::new(path, now).resolve(file),
-        Err(error) => Loaded::broken(error.to_string().trim_end().to_owned()),
+        Ok(file) => Resolver::new(path, now, files).resolve(file),
+        Err(error) => Loaded::broken(error.to_string().trim_end().to_owned(), files),
     }
 }
 
@@ -167,10 +196,13 @@ struct Resolver {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     certificates: Vec<ConfiguredCertificate>,
+    files: Files,
+    /// Of what is being resolved.
+    source: DefaultHasher,
 }
 
 impl Resolver {
-    fn new(path: &Path, now: SystemTime) -> Resolver {
+    fn new(path: &Path, now: SystemTime, files: Files) -> Resolver {
         let folder = |variable| std::env::var_os(variable).map(PathBuf::from);
         Resolver {
             directory: path.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -181,10 +213,13 @@ impl Resolver {
             problems: Vec::new(),
             warnings: Vec::new(),
             certificates: Vec::new(),
+            files,
+            source: DefaultHasher::new(),
         }
     }
 
     fn resolve(mut self, mut file: file::File) -> Loaded {
+        let fixed = Fixed::of(&file);
         self.bounds(&file);
         let addresses = self.addresses(&file.sip);
         let tls = self.server_tls(&file.sip);
@@ -227,6 +262,7 @@ impl Resolver {
                 max_ttl: file.max_ttl,
                 drain_grace: file.drain_grace,
                 presentation,
+                watch_files: file.watch_files,
                 listen: file.sip.listen,
                 offload,
                 addresses,
@@ -249,6 +285,7 @@ impl Resolver {
                 },
                 limits: file.limits,
                 certificates: self.certificates,
+                fixed,
             }),
             _ => None,
         };
@@ -256,6 +293,7 @@ impl Resolver {
             config,
             problems: self.problems,
             warnings: self.warnings,
+            files: self.files,
         }
     }
 
@@ -327,8 +365,12 @@ impl Resolver {
 
     fn read(&mut self, key: &str, path: &Path) -> Option<Vec<u8>> {
         let path = self.path(path);
+        self.files.note(&path);
         match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
+            Ok(bytes) => {
+                bytes.hash(&mut self.source);
+                Some(bytes)
+            }
             Err(error) => {
                 self.problem(
                     key,
@@ -340,6 +382,17 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    /// Begins the source of something that these keys describe.
+    fn begin_source(&mut self, keys: &impl fmt::Debug) {
+        self.source = DefaultHasher::new();
+        format!("{keys:?}").hash(&mut self.source);
+    }
+
+    /// The source of all that was read since.
+    fn source(&self) -> Source {
+        Source(self.source.finish())
     }
 
     /// `credential:NAME` is what systemd's `LoadCredential=NAME:…` has put into place; any other path is taken from the

@@ -1,5 +1,6 @@
 //! `[apple]` and `[windows_phone]`: who takes pushes, and what we show them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::slice::from_ref;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint, ProviderKey, Prov
 use pushrelay_providers::mpns::MpnsOptions;
 use pushrelay_push::Environment;
 
-use super::{App, Resolver, file};
+use super::{App, Resolver, Source, WindowsPhone, file};
 
 /// The longest id of an app: what a body can name.
 const APP_ID_BYTES: usize = 256;
@@ -22,7 +23,7 @@ impl Resolver {
             );
         }
         // One token per team and key, however many apps share it.
-        let mut tokens: Vec<(String, String, Arc<ProviderTokens>)> = Vec::new();
+        let mut tokens: Vec<(Source, Arc<ProviderTokens>)> = Vec::new();
         let mut apps: Vec<App> = Vec::new();
         for (index, app) in files.into_iter().enumerate() {
             let key = format!("apple.apps[{index}]");
@@ -50,10 +51,15 @@ impl Resolver {
             }
             let topic = ApnsApp::new(app.topic.as_ref().unwrap_or(&app.id));
             let topic = topic.map_err(|error| self.problem(format!("{key}.topic"), error));
+            self.begin_source(&app);
             let endpoint = self.endpoint(&key, &app, environment);
             let credential = self.credential(&key, &app, &mut tokens);
-            if let (Ok(topic), Some(endpoint), Some(credential)) = (topic, endpoint, credential) {
+            if let (Ok(topic), Some(endpoint), Some((credential, token))) =
+                (topic, endpoint, credential)
+            {
                 apps.push(App {
+                    source: self.source(),
+                    token,
                     id: app.id.into_boxed_str(),
                     app: topic,
                     environment,
@@ -95,22 +101,22 @@ impl Resolver {
         &mut self,
         key: &str,
         app: &file::App,
-        tokens: &mut Vec<(String, String, Arc<ProviderTokens>)>,
-    ) -> Option<Credential> {
+        tokens: &mut Vec<(Source, Arc<ProviderTokens>)>,
+    ) -> Option<(Credential, Option<Source>)> {
         match (&app.token, &app.certificate) {
             (Some(token), None) => {
-                let known = tokens
-                    .iter()
-                    .find(|(team, id, _)| *team == token.team_id && *id == token.key_id);
-                if let Some((_, _, known)) = known {
-                    return Some(Credential::Token(known.clone()));
-                }
                 let pem = self.read(&format!("{key}.token.key"), &token.key)?;
+                let mut source = DefaultHasher::new();
+                (&token.team_id, &token.key_id, &pem).hash(&mut source);
+                let source = Source(source.finish());
+                if let Some((_, known)) = tokens.iter().find(|(known, _)| *known == source) {
+                    return Some((Credential::Token(known.clone()), Some(source)));
+                }
                 match ProviderKey::from_pem(&pem, &token.key_id, &token.team_id) {
                     Ok(parsed) => {
                         let shared = Arc::new(ProviderTokens::new(parsed));
-                        tokens.push((token.team_id.clone(), token.key_id.clone(), shared.clone()));
-                        Some(Credential::Token(shared))
+                        tokens.push((source, shared.clone()));
+                        Some((Credential::Token(shared), Some(source)))
                     }
                     Err(error) => {
                         self.problem(format!("{key}.token"), error);
@@ -120,7 +126,7 @@ impl Resolver {
             }
             (None, Some(certificate)) => self
                 .identity(&format!("{key}.certificate"), "apple", &app.id, certificate)
-                .map(Credential::Certificate),
+                .map(|identity| (Credential::Certificate(identity), None)),
             _ => {
                 self.problem(
                     key,
@@ -187,7 +193,7 @@ impl Resolver {
         }
     }
 
-    pub(super) fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<MpnsOptions> {
+    pub(super) fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<WindowsPhone> {
         for (index, host) in file.hosts.iter().enumerate() {
             if host.is_empty()
                 || host == "."
@@ -225,6 +231,7 @@ impl Resolver {
                 "senders can make this host talk to addresses of your own network: for tests only",
             );
         }
+        self.begin_source(&file.allow_private_addresses);
         let roots = self.roots("windows_phone.roots", from_ref(&file.roots))?;
         let identity = match &file.certificate {
             Some(files) => {
@@ -232,11 +239,14 @@ impl Resolver {
             }
             None => None,
         };
-        Some(MpnsOptions {
-            allow_private_addresses: file.allow_private_addresses,
-            roots,
-            identity,
-            ..MpnsOptions::default()
+        Some(WindowsPhone {
+            source: self.source(),
+            options: MpnsOptions {
+                allow_private_addresses: file.allow_private_addresses,
+                roots,
+                identity,
+                ..MpnsOptions::default()
+            },
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `[sip]` and `[[partners]]`: where pushes arrive, what we show, whom we believe, and who may send.
 
+use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -173,6 +174,7 @@ impl Resolver {
         }
         for text in texts {
             let certificates = self.root_certificates(key, text)?;
+            certificates.hash(&mut self.source);
             let (added, _) = store.add_parsable_certificates(certificates);
             if added == 0 {
                 self.problem(
@@ -193,7 +195,9 @@ impl Resolver {
             }
             return Some(found.certs);
         }
-        match certificates::read_all(&self.path(Path::new(text))) {
+        let path = self.path(Path::new(text));
+        self.files.note(&path);
+        match certificates::read_all(&path) {
             Ok(certificates) => Some(certificates),
             Err(error) => {
                 self.problem(

@@ -3,6 +3,7 @@
 //! A line is put into a queue in memory, and a thread of its own writes out what has gathered there, so that no MESSAGE waits for
 //! whoever reads the log. Not here: what is logged.
 
+mod level;
 mod line;
 mod queue;
 
@@ -12,32 +13,34 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry};
 
+pub(crate) use self::level::Level;
 use self::line::Lines;
 pub(crate) use self::line::printable;
 use self::queue::Queue;
 use crate::config::{Log, LogFormat};
 use crate::metrics::LOG_LINES_DROPPED;
 
-/// Installs the log for the life of the process. What is logged is written out at the latest when the guard is dropped.
-pub(crate) fn install(log: &Log) -> anyhow::Result<Guard> {
-    let filter = EnvFilter::try_new(&log.filter).context("log.level")?;
+/// Installs the log for the life of the process. What is logged is written out at the latest when the guard is dropped; its level can
+/// be changed.
+pub(crate) fn install(log: &Log) -> anyhow::Result<(Guard, Level)> {
+    let level = Level::new(&log.filter)?;
     let queue = Arc::new(Queue::default());
     let guard = Guard::start(queue.clone())?;
     Registry::default()
-        .with(filter)
+        .with(level.clone())
         .with(Writer {
             format: log.format,
             queue,
         })
         .try_init()
         .map_err(|error| anyhow::anyhow!("the log cannot be installed: {error}"))?;
-    Ok(guard)
+    Ok((guard, level))
 }
 
 /// The thread that writes the log; dropped, it has written everything.
@@ -91,14 +94,14 @@ where
         // A thread that ends has none any more.
         let mut lines = LINES.try_with(Cell::take).unwrap_or_default();
         let line = lines.write(self.format, event, SystemTime::now(), names);
-        self.put(*event.metadata().level(), line);
+        self.put(event.metadata().level(), line);
         let _ = LINES.try_with(|kept| kept.set(lines));
     }
 }
 
 impl Writer {
-    fn put(&self, level: Level, line: &[u8]) {
-        if level <= Level::WARN {
+    fn put(&self, level: &tracing::Level, line: &[u8]) {
+        if *level <= tracing::Level::WARN {
             self.queue.insist(line);
         } else if !self.queue.offer(line) {
             LOG_LINES_DROPPED.inc();
