@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+use crate::rate::Bucket;
 
 /// One partner's account.
 #[derive(Debug)]
@@ -13,6 +17,10 @@ pub(crate) struct Account {
     pub(crate) number: usize,
     /// Its MESSAGEs.
     pub(crate) received: IntCounter,
+    /// Those of them that came faster than it may send.
+    pub(crate) over_rate: IntCounter,
+    /// What is left of its rate.
+    pub(crate) bucket: Bucket,
     /// A permit for each connection that it may have.
     pub(crate) connections: Arc<Semaphore>,
 }
@@ -20,15 +28,17 @@ pub(crate) struct Account {
 /// All accounts. One whose partner was removed is kept, so that counters never fall; there are no more than the operator has had names.
 pub(crate) struct Accounts {
     received: IntCounterVec,
+    over_rate: IntCounterVec,
     connections: usize,
     by_name: Mutex<HashMap<Box<str>, Arc<Account>>>,
 }
 
 impl Accounts {
-    /// None yet; each will count in `received` and may have this many connections.
-    pub(crate) fn new(received: IntCounterVec, connections: usize) -> Accounts {
+    /// None yet; each will count in `metrics` and may have this many connections.
+    pub(crate) fn new(metrics: &Metrics, connections: usize) -> Accounts {
         Accounts {
-            received,
+            received: metrics.messages_received.clone(),
+            over_rate: metrics.messages_over_rate.clone(),
             connections,
             by_name: Mutex::default(),
         }
@@ -51,6 +61,8 @@ impl Accounts {
         let account = Arc::new(Account {
             number: by_name.len(),
             received: self.received.with_label_values(&[name]),
+            over_rate: self.over_rate.with_label_values(&[name]),
+            bucket: Bucket::new(Instant::now()),
             connections: Arc::new(Semaphore::new(self.connections)),
         });
         by_name.insert(name.into(), account.clone());

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::UnknownBody;
 use crate::delivery::{Arrival, Delivery};
 use crate::metrics::Refusal;
+use crate::rate::Rate;
 use crate::recent::Before;
 use crate::rules::Rules;
 use crate::service::Service;
@@ -250,7 +251,26 @@ fn admit<'a>(
             Refusal::ForeignUri,
         ));
     }
+    if let Some(rate) = &sender.partner.rate {
+        within(rate, sender)?;
+    }
     Ok(Some(sender))
+}
+
+/// Whether the partner sends no faster than it may; else it is told when to come again, and nobody but it.
+fn within(rate: &Rate, sender: &Sender) -> Result<(), Refused> {
+    let Err(wait) = sender.account.bucket.take(rate, Instant::now()) else {
+        return Ok(());
+    };
+    sender.account.over_rate.inc();
+    let reason = format!(
+        "partner {} may send {rate}: come again later",
+        sender.partner.name
+    );
+    let (answer, refusal) = refused(503, reason, Refusal::OverRate);
+    // Whole seconds, rounded up (RFC 3261 20.33).
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+    Err((answer.retry_after(seconds.saturating_add(1)), refusal))
 }
 
 fn decode(rules: &Rules, request: &Request) -> Result<(Notification, Damage), Unread> {

@@ -4,9 +4,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -19,18 +19,24 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::ConnectionResult;
 use crate::partners::Presented;
+use crate::places::{Place, Places};
 use crate::proxy_header::{self, Distrust, Trust};
 use crate::service::Service;
 use crate::session::{self, Peer, Sender};
 
-/// After an accept that failed (no file descriptors, mostly): how long to leave it alone.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After an accept that failed (no file descriptors, mostly): how long to leave it alone. Doubled by each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The caps that all listeners share.
 pub(crate) struct Gate {
     service: Arc<Service>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    connections_by_address: Arc<Places>,
+    handshakes_by_address: Arc<Places>,
     strangers: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
 }
@@ -42,6 +48,8 @@ impl Gate {
         Gate {
             connections: Arc::new(Semaphore::new(limits.connections)),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            connections_by_address: Places::new(limits.connections_per_address),
+            handshakes_by_address: Places::new(limits.handshakes_per_address),
             strangers: Arc::new(Semaphore::new(limits.stranger_connections)),
             service,
             draining,
@@ -69,18 +77,21 @@ pub(crate) async fn bind(name: &'static str, address: SocketAddr) -> io::Result<
 pub(crate) async fn accept(listener: TcpListener, entrance: Entrance, gate: Arc<Gate>) {
     let mut connections = JoinSet::new();
     let mut draining = gate.draining.clone();
+    let mut pauses = Pauses::default();
     loop {
+        let pause = pauses.until;
         tokio::select! {
             () = drained(&mut draining) => break,
-            accepted = listener.accept() => match accepted {
+            accepted = accept_after(&listener, pause) => match accepted {
                 Ok((stream, address)) => {
-                    if let Some(permits) = gate.enter() {
+                    pauses.end();
+                    if let Some(permits) = gate.enter(entrance, address) {
                         connections.spawn(serve(gate.clone(), entrance, stream, address, permits));
                     }
                 }
                 Err(error) => {
-                    warn!(%error, "accept failed, pausing");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    gate.service.metrics.accept_failures.inc();
+                    pauses.begin(&error, Instant::now());
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -88,6 +99,40 @@ pub(crate) async fn accept(listener: TcpListener, entrance: Entrance, gate: Arc<
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+async fn accept_after(
+    listener: &TcpListener,
+    pause: Option<Instant>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(until) = pause {
+        tokio::time::sleep_until(until.into()).await;
+    }
+    listener.accept().await
+}
+
+/// How long to leave a listener alone that gives nothing.
+#[derive(Default)]
+struct Pauses {
+    until: Option<Instant>,
+    last: Duration,
+}
+
+impl Pauses {
+    fn begin(&mut self, error: &io::Error, now: Instant) {
+        if self.until.is_none() {
+            warn!(%error, "accept failed: pausing, again and again, until it works");
+        }
+        self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.until = Some(now + self.last);
+    }
+
+    fn end(&mut self) {
+        if self.until.is_some() {
+            info!("accepting again");
+            *self = Pauses::default();
+        }
+    }
 }
 
 /// Waits until the drain begins.
@@ -98,24 +143,46 @@ pub(crate) async fn drained(draining: &mut watch::Receiver<bool>) {
 
 struct Permits {
     connection: OwnedSemaphorePermit,
-    handshake: OwnedSemaphorePermit,
+    handshake: (OwnedSemaphorePermit, Option<Place>),
+    /// Its address's; `None` while only a terminator's is known.
+    place: Option<Place>,
 }
 
 impl Gate {
-    fn enter(&self) -> Option<Permits> {
-        let connection = self.connections.clone().try_acquire_owned();
-        let handshake = self.handshakes.clone().try_acquire_owned();
-        match (connection, handshake) {
-            (Ok(connection), Ok(handshake)) => Some(Permits {
-                connection,
-                handshake,
-            }),
-            _ => {
-                self.service.metrics.connection(ConnectionResult::OverLimit);
-                debug!("over a connection limit, closing");
+    fn enter(&self, entrance: Entrance, address: SocketAddr) -> Option<Permits> {
+        let address_known = match entrance {
+            Entrance::Tls => Some(address.ip()),
+            Entrance::Terminator(_) => None,
+        };
+        match self.permits(address_known) {
+            Ok(permits) => Some(permits),
+            Err(over) => {
+                self.turned_away(address, over);
                 None
             }
         }
+    }
+
+    fn permits(&self, address: Option<IpAddr>) -> Result<Permits, ConnectionResult> {
+        use ConnectionResult::{OverAddress, OverHandshakes, OverLimit};
+        let permit = |all: &Arc<Semaphore>| all.clone().try_acquire_owned().ok();
+        let place = |of: &Arc<Places>, over| {
+            let place = address.map(|address| of.take(address).ok_or(over));
+            place.transpose()
+        };
+        Ok(Permits {
+            place: place(&self.connections_by_address, OverAddress)?,
+            connection: permit(&self.connections).ok_or(OverLimit)?,
+            handshake: (
+                permit(&self.handshakes).ok_or(OverHandshakes)?,
+                place(&self.handshakes_by_address, OverHandshakes)?,
+            ),
+        })
+    }
+
+    fn turned_away(&self, address: SocketAddr, over: ConnectionResult) {
+        self.service.metrics.connection(over);
+        info!(peer = %address, result = over.label(), "over a connection limit, closing");
     }
 }
 
@@ -124,7 +191,7 @@ async fn serve(
     entrance: Entrance,
     mut stream: TcpStream,
     address: SocketAddr,
-    permits: Permits,
+    mut permits: Permits,
 ) {
     // Answers are small and somebody waits for them; if the socket refuses the option it still works.
     let _ = stream.set_nodelay(true);
@@ -137,6 +204,10 @@ async fn serve(
         }
         Entrance::Terminator(trust) => {
             if let Some(peer) = gate.introduction(&mut stream, trust).await {
+                permits.place = gate.connections_by_address.take(peer.address.ip());
+                if permits.place.is_none() {
+                    return gate.turned_away(peer.address, ConnectionResult::OverAddress);
+                }
                 gate.converse(stream, peer, permits).await;
             }
         }
@@ -211,22 +282,24 @@ impl Gate {
         let draining = self.draining.clone();
         session::run(self.service.clone(), stream, peer, seed, draining).await;
         self.service.metrics.connections.dec();
-        drop((permit, permits.connection));
+        drop((permit, permits.connection, permits.place));
         debug!(peer = %address, "connection ended");
     }
 
     fn admit(&self, peer: &Peer) -> Option<OwnedSemaphorePermit> {
         let Peer { address, presented } = peer;
         let sender = Sender::identify(&self.service, &self.service.rules.load(), presented);
-        let (semaphore, result) = match &sender {
+        let (semaphore, result, over) = match &sender {
             Some(Sender { partner, account }) => {
                 debug!(peer = %address, partner = &*partner.name, "a partner has connected");
-                (&account.connections, ConnectionResult::Partner)
+                let result = ConnectionResult::Partner;
+                (&account.connections, result, ConnectionResult::OverPartner)
             }
             None => {
                 let names = presented.shown();
                 warn!(peer = %address, ?names, "the certificate names no partner; its requests get 403");
-                (&self.strangers, ConnectionResult::Stranger)
+                let result = ConnectionResult::Stranger;
+                (&self.strangers, result, ConnectionResult::OverStrangers)
             }
         };
         match semaphore.clone().try_acquire_owned() {
@@ -235,8 +308,7 @@ impl Gate {
                 Some(permit)
             }
             Err(_) => {
-                self.service.metrics.connection(ConnectionResult::OverLimit);
-                info!(peer = %address, "over a connection limit, closing");
+                self.turned_away(*address, over);
                 None
             }
         }

@@ -3,6 +3,8 @@
 //! Labels are closed enums or names from the configuration, so that every series stands at 0 from the start and none
 //! can be made by the wire. The hot path holds its counters; it never looks one up.
 
+mod labels;
+
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,9 +15,12 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use pushrelay_push::body::Damage;
-use pushrelay_push::{Cause, Outcome, RefusedReason, Service, Verdict};
+use pushrelay_push::{Cause, Outcome, Service};
 use pushrelay_spool::{Bound, SpoolError, State, Stats};
 
+pub(crate) use self::labels::{
+    CaptureResult, ConnectionResult, Ended, Ending, Refusal, ReloadResult,
+};
 use crate::rules::Rules;
 
 /// One family: what it is called, what it is, and which labels it has.
@@ -44,9 +49,11 @@ families! {
     CONNECTIONS = "gauge" "pushrelay_connections" [] "SIP connections that are open, handshake done.";
     CONNECTIONS_TOTAL = "counter" "pushrelay_connections_total" ["result"] "SIP connections by what became of the attempt.";
     CONNECTIONS_ENDED = "counter" "pushrelay_connections_ended_total" ["reason"] "SIP connections that were open, by why they ended.";
+    ACCEPT_FAILURES = "counter" "pushrelay_accept_failures_total" [] "Times that the system gave no connection, for want of file descriptors or memory; accepting pauses then.";
     REQUESTS = "counter" "pushrelay_requests_total" ["method"] "SIP requests that were read, retransmissions left out.";
     RETRANSMISSIONS = "counter" "pushrelay_retransmissions_total" [] "SIP requests that repeated an earlier one and got its answer.";
     MESSAGES_RECEIVED = "counter" "pushrelay_messages_received_total" ["partner"] "MESSAGE requests that were read; partner is \"-\" for a peer that is none.";
+    MESSAGES_OVER_RATE = "counter" "pushrelay_messages_over_rate_total" ["partner"] "MESSAGE requests that came faster than the partner's rate allows and were answered 503.";
     MESSAGES_ANSWERED = "counter" "pushrelay_messages_answered_total" ["status"] "MESSAGE requests by the SIP status of their answer.";
     MESSAGES_IN_FLIGHT = "gauge" "pushrelay_messages_in_flight" [] "MESSAGE requests that were read and are not yet answered.";
     MESSAGE_SECONDS = "histogram" "pushrelay_message_seconds" [] "Time from a MESSAGE's last byte to its answer.";
@@ -130,237 +137,6 @@ const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 10.0,
 ];
 
-/// What became of an attempt to connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionResult {
-    /// A partner's connection.
-    Partner,
-    /// A good chain, but nobody's name.
-    Stranger,
-    /// TLS failed: the peer's certificate, or none.
-    BadCertificate,
-    /// TLS failed: a list says that the peer's certificate, or one of its issuers, is revoked.
-    Revoked,
-    /// TLS failed: the list that would say so is overdue.
-    OverdueCrl,
-    /// TLS failed otherwise.
-    HandshakeFailed,
-    /// TLS took too long.
-    HandshakeTimeout,
-    /// Over a cap.
-    OverLimit,
-    /// From a TLS terminator: no PROXY header that can be read.
-    ProxyBadHeader,
-    /// From a TLS terminator: its own health check.
-    ProxyHealthCheck,
-    /// From a TLS terminator: its client has shown no certificate.
-    ProxyNoCertificate,
-    /// From a TLS terminator: its client's certificate is not good.
-    ProxyUnverified,
-}
-
-impl ConnectionResult {
-    const ALL: [ConnectionResult; 12] = [
-        ConnectionResult::Partner,
-        ConnectionResult::Stranger,
-        ConnectionResult::BadCertificate,
-        ConnectionResult::Revoked,
-        ConnectionResult::OverdueCrl,
-        ConnectionResult::HandshakeFailed,
-        ConnectionResult::HandshakeTimeout,
-        ConnectionResult::OverLimit,
-        ConnectionResult::ProxyBadHeader,
-        ConnectionResult::ProxyHealthCheck,
-        ConnectionResult::ProxyNoCertificate,
-        ConnectionResult::ProxyUnverified,
-    ];
-
-    /// The label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            ConnectionResult::Partner => "partner",
-            ConnectionResult::Stranger => "stranger",
-            ConnectionResult::BadCertificate => "bad_certificate",
-            ConnectionResult::Revoked => "revoked",
-            ConnectionResult::OverdueCrl => "overdue_crl",
-            ConnectionResult::HandshakeFailed => "handshake_failed",
-            ConnectionResult::HandshakeTimeout => "handshake_timeout",
-            ConnectionResult::OverLimit => "over_limit",
-            ConnectionResult::ProxyBadHeader => "proxy_bad_header",
-            ConnectionResult::ProxyHealthCheck => "proxy_health_check",
-            ConnectionResult::ProxyNoCertificate => "proxy_no_certificate",
-            ConnectionResult::ProxyUnverified => "proxy_unverified",
-        }
-    }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The peer has closed it.
-    Peer,
-    /// It broke.
-    Failed,
-    /// Nothing came for `idle_timeout`.
-    Idle,
-    /// A message did not become whole within `message_timeout`.
-    MessageTimeout,
-    /// The peer has not taken its answers for `write_timeout`.
-    WriteTimeout,
-    /// Where the next message begins was not known any more.
-    Framing,
-    /// A stranger has been told enough.
-    Stranger,
-    /// The service stops.
-    Draining,
-}
-
-impl Ended {
-    const ALL: [Ended; 8] = [
-        Ended::Peer,
-        Ended::Failed,
-        Ended::Idle,
-        Ended::MessageTimeout,
-        Ended::WriteTimeout,
-        Ended::Framing,
-        Ended::Stranger,
-        Ended::Draining,
-    ];
-
-    /// The label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Ended::Peer => "peer",
-            Ended::Failed => "failed",
-            Ended::Idle => "idle",
-            Ended::MessageTimeout => "message_timeout",
-            Ended::WriteTimeout => "write_timeout",
-            Ended::Framing => "framing",
-            Ended::Stranger => "stranger",
-            Ended::Draining => "draining",
-        }
-    }
-}
-
-/// What came of reading the configuration again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReloadResult {
-    /// It is in force.
-    Applied,
-    /// It has a problem; the one before stays in force.
-    Refused,
-}
-
-impl ReloadResult {
-    const ALL: [ReloadResult; 2] = [ReloadResult::Applied, ReloadResult::Refused];
-
-    /// The label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            ReloadResult::Applied => "applied",
-            ReloadResult::Refused => "refused",
-        }
-    }
-}
-
-/// Why a request was refused at the door, before any provider was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Framing was lost: the connection closes.
-    Framing,
-    /// The message is malformed, or asks what this server does not do.
-    Fault,
-    /// The peer is no partner.
-    Stranger,
-    /// The peer may not speak for the From domain.
-    ForeignFrom,
-    /// The Request-URI is not ours.
-    ForeignUri,
-    /// No decoder knows the body.
-    NotUnderstood,
-    /// The body is malformed.
-    Malformed,
-    /// The sender's own time for it is over.
-    Expired,
-    /// The service stops.
-    Draining,
-}
-
-impl Refusal {
-    const ALL: [Refusal; 9] = [
-        Refusal::Framing,
-        Refusal::Fault,
-        Refusal::Stranger,
-        Refusal::ForeignFrom,
-        Refusal::ForeignUri,
-        Refusal::NotUnderstood,
-        Refusal::Malformed,
-        Refusal::Expired,
-        Refusal::Draining,
-    ];
-
-    /// The label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Refusal::Framing => "framing",
-            Refusal::Fault => "fault",
-            Refusal::Stranger => "stranger",
-            Refusal::ForeignFrom => "foreign_from",
-            Refusal::ForeignUri => "foreign_uri",
-            Refusal::NotUnderstood => "not_understood",
-            Refusal::Malformed => "malformed",
-            Refusal::Expired => "expired",
-            Refusal::Draining => "draining",
-        }
-    }
-
-    /// Who must act, and what to do, for whoever asks what became of a MESSAGE.
-    pub(crate) fn note(self) -> &'static str {
-        match self {
-            Refusal::Framing => {
-                "the sender: its messages cannot be told apart; is what connects an Access Edge?"
-            }
-            Refusal::Fault => {
-                "the sender: the request is malformed; its diagnostics line says where"
-            }
-            Refusal::Stranger => {
-                "the operator: no partner has an Edge of this certificate's name; add it to `[[partners]] edges`"
-            }
-            Refusal::ForeignFrom => {
-                "the operator: this partner may not send for the domain of From; add it to `[[partners]] domains`"
-            }
-            Refusal::ForeignUri => {
-                "the sender: the push went to a SIP URI that is none of `[sip] addresses`; compare PushNotificationProxyUri"
-            }
-            Refusal::NotUnderstood => {
-                "the operator: no decoder reads a body of this type; the answer's Accept lists those that are read"
-            }
-            Refusal::Malformed => {
-                "the sender: the body is malformed; its diagnostics line says where"
-            }
-            Refusal::Draining => "nobody: the relay was stopping; the sender comes again",
-            Refusal::Expired => {
-                "nobody: its own Expires had passed when it came; compare the clocks if that stays"
-            }
-        }
-    }
-}
-
-/// What became of a request that was to be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CaptureResult {
-    /// It is a file.
-    Kept,
-    /// The writer was too slow.
-    Dropped,
-    /// The disk would not take it.
-    Failed,
-}
-
-impl CaptureResult {
-    const LABELS: [&str; 3] = ["kept", "dropped", "failed"];
-}
-
 /// Every SIP status that this program answers a MESSAGE with.
 const STATUSES: [u16; 17] = [
     200, 202, 400, 403, 404, 405, 410, 413, 415, 416, 420, 481, 488, 500, 503, 505, 513,
@@ -390,73 +166,6 @@ impl OperatorResult {
             OperatorResult::Answered => "answered",
             OperatorResult::Refused => "refused",
             OperatorResult::Failed => "failed",
-        }
-    }
-}
-
-/// How a target ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The provider has it.
-    Accepted,
-    /// The device is no longer there.
-    Gone,
-    /// The provider, or we, will never take it.
-    Refused,
-    /// Its time has passed.
-    Expired,
-    /// The sender was told to come again.
-    Unsettled,
-    /// A newer notification of the same collapse id has taken its place in the spool.
-    Superseded,
-    /// It was in the spool already.
-    Repeated,
-    /// It made room when the spool was full.
-    Shed,
-    /// An operator has dropped it.
-    Dropped,
-    /// It cannot be read, or whoever worked on it died of it.
-    Parked,
-}
-
-impl Ending {
-    const ALL: [Ending; 10] = [
-        Ending::Accepted,
-        Ending::Gone,
-        Ending::Refused,
-        Ending::Expired,
-        Ending::Unsettled,
-        Ending::Superseded,
-        Ending::Repeated,
-        Ending::Shed,
-        Ending::Dropped,
-        Ending::Parked,
-    ];
-
-    /// The label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Ending::Accepted => "accepted",
-            Ending::Gone => "gone",
-            Ending::Refused => "refused",
-            Ending::Expired => "expired",
-            Ending::Unsettled => "unsettled",
-            Ending::Superseded => "superseded",
-            Ending::Repeated => "repeated",
-            Ending::Shed => "shed",
-            Ending::Dropped => "dropped",
-            Ending::Parked => "parked",
-        }
-    }
-
-    /// How a target ends that is not kept in the spool.
-    pub(crate) fn of(outcome: &Outcome) -> Ending {
-        match outcome.verdict {
-            Verdict::Accepted => Ending::Accepted,
-            Verdict::Deferred { .. } => Ending::Unsettled,
-            Verdict::Gone { .. } => Ending::Gone,
-            Verdict::Refused(RefusedReason::Expired) => Ending::Expired,
-            Verdict::Refused(_) => Ending::Refused,
         }
     }
 }
@@ -509,7 +218,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) ready: IntGauge,
     pub(crate) connections: IntGauge,
-    connection_results: [IntCounter; 12],
+    connection_results: [IntCounter; 16],
     connections_ended: [IntCounter; 8],
     pub(crate) requests_message: IntCounter,
     pub(crate) requests_options: IntCounter,
@@ -517,12 +226,16 @@ pub(crate) struct Metrics {
     pub(crate) retransmissions: IntCounter,
     /// By partner: an account counts for each.
     pub(crate) messages_received: IntCounterVec,
+    /// By partner, the same.
+    pub(crate) messages_over_rate: IntCounterVec,
+    /// The system gave no connection.
+    pub(crate) accept_failures: IntCounter,
     /// Those of peers that are no partner.
     pub(crate) messages_of_strangers: IntCounter,
     messages_answered: [IntCounter; 17],
     pub(crate) messages_in_flight: IntGauge,
     pub(crate) message_seconds: Histogram,
-    refusals: [IntCounter; 9],
+    refusals: [IntCounter; 10],
     damaged_links: IntCounter,
     damaged_text_in_front: IntCounter,
     captures: [IntCounter; 3],
@@ -593,6 +306,10 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             messages_of_strangers: received.with_label_values(&["-"]),
             messages_received: received,
+            messages_over_rate: MESSAGES_OVER_RATE.counters(&registry),
+            accept_failures: ACCEPT_FAILURES
+                .counters(&registry)
+                .with_label_values::<&str>(&[]),
             messages_answered: STATUSES
                 .map(|status| answered.with_label_values(&[&status.to_string()])),
             messages_in_flight: MESSAGES_IN_FLIGHT

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
+use crate::rate::Rate;
+
 /// A SIP domain's or edge's name: ASCII, lower case, at least two labels, no wildcard, no trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DomainName(Box<str>);
@@ -60,6 +62,8 @@ pub(crate) struct Partner {
     pub(crate) windows_phone: bool,
     /// Whether what its users write is kept off the screens.
     pub(crate) hide_content: bool,
+    /// How fast it may send; `None` where nobody has said.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl Partner {
@@ -171,6 +175,7 @@ mod tests {
             apple: true,
             windows_phone: true,
             hide_content: false,
+            rate: None,
         }
     }
 

@@ -65,6 +65,14 @@ pub(crate) fn serve(path: &Path) -> ExitCode {
 async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (files_needed, may_open) = (config.limits.connections + OTHER_FILES, open_files());
+    if let Some(may_open) = may_open.filter(|may_open| *may_open < files_needed) {
+        warn!(
+            file = %path.display(),
+            key = "limits.connections",
+            "takes {files_needed} open files with the {OTHER_FILES} for everything else, this process may have {may_open}: raise LimitNOFILE or lower it"
+        );
+    }
     let reloader = Reloader::new(path.to_owned(), files, &config, level).context("SIGHUP")?;
     let (listen, admin_address) = (config.listen.clone(), config.admin);
     let offload = config.offload.clone();
@@ -151,6 +159,18 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
         let _ = operators.await;
     }
     Ok(code)
+}
+
+/// Files beside the connections of SIP: connections to Apple and to hosts of Windows Phones (320 at most), the admin endpoint's (32),
+/// the spool, libraries.
+const OTHER_FILES: usize = 500;
+
+/// How many files the system lets this process open; `None` where it does not say, or sets no limit.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let mut lines = limits.lines();
+    let limit = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    limit.split_whitespace().next()?.parse().ok()
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -71,13 +71,13 @@ impl Service {
             None => (None, false),
         };
         let (limits, dispatch_in_flight) = (config.limits.clone(), config.dispatch_in_flight);
-        let received = metrics.messages_received.clone();
+        let accounts = Accounts::new(&metrics, limits.connections_per_partner);
         let captures = Captures::start(metrics.clone())?;
         let service = Service {
             metrics,
             captures,
             rules: ArcSwap::from_pointee(Rules::new(config, None)?),
-            accounts: Accounts::new(received, limits.connections_per_partner),
+            accounts,
             limits,
             waiting,
             trail,

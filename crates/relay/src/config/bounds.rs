@@ -24,7 +24,19 @@ impl Resolver {
                 1,
                 CONNECTIONS,
             ),
+            (
+                "limits.connections_per_address",
+                limits.connections_per_address,
+                1,
+                CONNECTIONS,
+            ),
             ("limits.handshakes", limits.handshakes, 1, CONNECTIONS),
+            (
+                "limits.handshakes_per_address",
+                limits.handshakes_per_address,
+                1,
+                CONNECTIONS,
+            ),
             (
                 "limits.stranger_connections",
                 limits.stranger_connections,

@@ -68,7 +68,7 @@ pub(crate) struct Sip {
 }
 
 /// `[[sip.offload]]`: where a TLS terminator on this machine hands connections over.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Offload {
     pub(crate) listen: SocketAddr,
@@ -105,6 +105,8 @@ pub(crate) struct Partner {
     pub(crate) windows_phone: Option<bool>,
     #[serde(default)]
     pub(crate) hide_content: bool,
+    pub(crate) rate: Option<f64>,
+    pub(crate) burst: Option<u32>,
 }
 
 /// `[apple]`
@@ -347,7 +349,9 @@ pub(crate) enum LogFormat {
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_partner: usize,
+    pub(crate) connections_per_address: usize,
     pub(crate) handshakes: usize,
+    pub(crate) handshakes_per_address: usize,
     #[serde(deserialize_with = "duration", serialize_with = "written")]
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "duration", serialize_with = "written")]
@@ -368,7 +372,9 @@ impl Default for Limits {
         Limits {
             connections: 1000,
             connections_per_partner: 200,
+            connections_per_address: 200,
             handshakes: 64,
+            handshakes_per_address: 32,
             handshake_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(32),
             idle_timeout: Duration::from_secs(2 * 3600),

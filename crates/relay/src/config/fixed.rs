@@ -18,6 +18,7 @@ impl Fixed {
         let mut values = BTreeMap::new();
         for (key, value) in [
             ("sip.listen", Value::try_from(&file.sip.listen)),
+            ("sip.offload", Value::try_from(&file.sip.offload)),
             ("spool", Value::try_from(&file.spool)),
             ("admin", Value::try_from(&file.admin)),
             ("log.format", Value::try_from(file.log.format)),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use pushrelay_push::ChannelPolicy;
 
-use super::{Problem, Resolver, SpoolConfig, file};
+use super::{Files, Problem, Resolver, SpoolConfig, file};
 use crate::operator::socket::PATH_BYTES;
 
 /// The folders that `deploy/pushrelay.service` has systemd make.
@@ -33,7 +33,7 @@ pub(crate) fn places(path: &Path) -> Result<Places, Vec<Problem>> {
         .map_err(|error| broken(format!("cannot be read: {error}")))?;
     let file: file::File =
         toml::from_str(&text).map_err(|error| broken(error.to_string().trim_end().to_owned()))?;
-    let mut resolver = Resolver::new(path, SystemTime::now());
+    let mut resolver = Resolver::new(path, SystemTime::now(), Files::default());
     // Called by hand, a command has not the environment that the unit has.
     resolver.state.get_or_insert_with(|| UNIT_STATE.into());
     resolver.runtime.get_or_insert_with(|| UNIT_RUNTIME.into());

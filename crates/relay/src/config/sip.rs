@@ -10,6 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 use super::{PartnerDefaults, Resolver, certificates, file};
 use crate::address::{Address, Addresses};
 use crate::partners::{DomainName, Partner, Partners};
+use crate::rate::Rate;
 use crate::tls;
 
 impl Resolver {
@@ -73,6 +74,7 @@ impl Resolver {
             }
             let edges = self.names(&format!("{key}.edges"), &partner.edges);
             let domains = self.names(&format!("{key}.domains"), &partner.domains);
+            let rate = self.rate(&key, partner.rate, partner.burst);
             list.push(Partner {
                 name: partner.name.into_boxed_str(),
                 edges,
@@ -80,6 +82,7 @@ impl Resolver {
                 apple: partner.apple.unwrap_or(defaults.apple),
                 windows_phone: partner.windows_phone.unwrap_or(defaults.windows_phone),
                 hide_content: partner.hide_content,
+                rate,
             });
         }
         Partners::new(list).unwrap_or_else(|edge| {
@@ -92,6 +95,24 @@ impl Resolver {
             );
             Partners::default()
         })
+    }
+
+    fn rate(&mut self, key: &str, rate: Option<f64>, burst: Option<u32>) -> Option<Rate> {
+        let Some(per_second) = rate else {
+            if burst.is_some() {
+                self.problem(format!("{key}.burst"), "has no meaning without `rate`");
+            }
+            return None;
+        };
+        let limit = Rate::new(per_second, burst);
+        if limit.is_none() {
+            let at_once = burst.map_or(String::new(), |burst| format!(" and burst {burst}"));
+            self.problem(
+                format!("{key}.rate"),
+                format!("got {per_second}{at_once}, expected MESSAGEs a second, up to a million, and a burst of at least 1"),
+            );
+        }
+        limit
     }
 
     fn names(&mut self, key: &str, texts: &[String]) -> Vec<DomainName> {
