@@ -209,7 +209,7 @@ async fn what_is_dropped_is_gone_for_good_and_the_books_balance() {
 
     // Nobody drops everything by leaving something out.
     let careless = relay.asked(&["spool", "drop"]).await;
-    assert_eq!(careless.code, 1);
+    assert_eq!(careless.code, 2);
     assert!(careless.err.contains("--all"), "{}", careless.err);
     let none = relay
         .asked(&["spool", "drop", "--service", "apns", "--json"])
@@ -782,6 +782,39 @@ async fn explain_tells_every_step_who_must_act_and_what_to_do() {
         nothing.err.contains("no such Call-ID or apns-id"),
         "{}",
         nothing.err
+    );
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn explain_tells_of_a_push_that_is_still_under_way() {
+    let relay = Relay::configured(|config| {
+        config.insert("reply_within".into(), "20s".into());
+    })
+    .await;
+    relay.world.apple.stall_connections(true);
+    let edge = relay.edge().await;
+    let request = edge.request(json(), body(&[APPLE]));
+    edge.send(&request).await.unwrap();
+    relay
+        .daemon
+        .wait_metrics(PATIENCE, |samples| {
+            samples.sum("pushrelay_targets_in_flight", &[]) == 1.0
+        })
+        .await
+        .unwrap();
+    let told = relay.asked(&["explain", &request.call_id]).await;
+    for expected in [
+        "answered      not yet",
+        "target 1 of its MESSAGE, apns",
+        "now           it is under way: no verdict yet",
+    ] {
+        assert!(told.out.contains(expected), "{expected:?} in {}", told.out);
+    }
+    relay.world.apple.stall_connections(false);
+    assert_eq!(
+        edge.answer_to(&request, PATIENCE).await.unwrap().status,
+        200
     );
     relay.end().await;
 }

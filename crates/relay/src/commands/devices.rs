@@ -31,8 +31,8 @@ enum Verb {
     /// List the devices that a provider has called gone
     List {
         /// At most so many devices
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
         /// Go on behind this device
         #[arg(long, value_name = "DIGEST")]
         after: Option<Digest>,
@@ -69,7 +69,7 @@ pub(crate) fn devices(arguments: Arguments) -> ExitCode {
     let Arguments { place, verb } = arguments;
     let json = place.json;
     reach::run(&place, async |reach| match &verb {
-        Verb::List { limit, after } => list(reach, *limit, *after, json).await,
+        Verb::List { limit, after } => list(reach, *limit as usize, *after, json).await,
         Verb::Forget(named) => forget(reach, named, json).await,
     })
 }

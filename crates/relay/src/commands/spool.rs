@@ -8,11 +8,14 @@ use uuid::Uuid;
 
 use super::print::{Table, moment, say_json, say_pair, span};
 use super::reach::{self, Reach, Where, not_there};
-use super::say;
 use super::story;
+use super::{complain, say};
 use crate::operator::ask::{
     Ask, Changes, Choice, EntryLine, EntryPage, EntryStory, ProviderName, Standing, Stock, Which,
 };
+
+/// The exit code for arguments that cannot be read, as the reader of arguments has it.
+const USAGE: u8 = 2;
 
 /// Arguments of `spool`.
 #[derive(Args)]
@@ -30,8 +33,8 @@ enum Verb {
         #[command(flatten)]
         filter: Filter,
         /// At most so many entries
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
         /// Go on behind a listing that has said so
         #[arg(long, value_name = "PLACE", default_value_t = 0)]
         after: u64,
@@ -70,10 +73,6 @@ struct Filter {
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
-        self.which() == Which::default()
-    }
-
     fn which(&self) -> Which {
         Which {
             service: self.service,
@@ -97,16 +96,31 @@ struct Selected {
     all: bool,
 }
 
+impl Selected {
+    /// Nobody changes everything by leaving something out.
+    fn means_something(&self) -> bool {
+        self.all || !self.ids.is_empty() || self.filter.which() != Which::default()
+    }
+}
+
 /// `pushrelay spool …`
 pub(crate) fn spool(arguments: Arguments) -> ExitCode {
     let Arguments { place, verb } = arguments;
     let json = place.json;
+    if let Verb::Retry(selected) | Verb::Drop(selected) = &verb
+        && !selected.means_something()
+    {
+        complain(format_args!(
+            "pushrelay: expected ids, a filter such as --service, --partner, --state, --older-than, --newer-than, or --all"
+        ));
+        return ExitCode::from(USAGE);
+    }
     reach::run(&place, async |reach| match &verb {
         Verb::List {
             filter,
             limit,
             after,
-        } => list(reach, &filter.which(), *limit, *after, json).await,
+        } => list(reach, &filter.which(), *limit as usize, *after, json).await,
         Verb::Show { id } => show(reach, *id, json).await,
         Verb::Retry(selected) => {
             let changes = change(reach, selected, Ask::SpoolRetry).await?;
@@ -169,11 +183,11 @@ async fn list(
     }
     table.say();
     match list.next {
-        Some(next) => super::complain(format_args!(
+        Some(next) => complain(format_args!(
             "{} entries, perhaps more: go on with --after {next}",
             list.entries.len()
         )),
-        None => super::complain(format_args!("{} entries", list.entries.len())),
+        None => complain(format_args!("{} entries", list.entries.len())),
     }
     Ok(())
 }
@@ -254,10 +268,6 @@ async fn change(
     if !selected.ids.is_empty() {
         return Ok(all);
     }
-    anyhow::ensure!(
-        selected.all || !selected.filter.is_empty(),
-        "expected ids, a filter such as --service, --partner, --state, --older-than, --newer-than, or --all"
-    );
     let mut next = Some(0);
     while let Some(after) = next {
         let which = selected.filter.which();
@@ -277,9 +287,9 @@ fn tell(changes: &Changes, how: &str, json: bool) {
     for id in &changes.changed {
         say(format_args!("{id}  {how}"));
     }
-    super::complain(format_args!("{} entries {how}", changes.changed.len()));
+    complain(format_args!("{} entries {how}", changes.changed.len()));
     if changes.under_way > 0 {
-        super::complain(format_args!(
+        complain(format_args!(
             "{} left alone: they are being tried just now",
             changes.under_way
         ));

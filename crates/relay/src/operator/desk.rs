@@ -56,17 +56,21 @@ impl Desk {
             }
             Ask::SpoolShow(id) => json(&story::entry(self, id, now).await?),
             Ask::SpoolRetry(choice) => {
-                let changed = self.spool()?.retry(selection(choice, now)).await?;
+                let selected = selection(choice.clone(), now);
+                let changed = self.spool()?.retry(selected).await?;
                 warn!(
                     entries = changed.list.len(),
+                    ?choice,
                     "an operator has made entries due at once"
                 );
                 json(&changes(changed))
             }
             Ask::SpoolDrop(choice) => {
-                let changed = self.spool()?.discard(selection(choice, now)).await?;
+                let selected = selection(choice.clone(), now);
+                let changed = self.spool()?.discard(selected).await?;
                 warn!(
                     entries = changed.list.len(),
+                    ?choice,
                     "an operator has dropped entries"
                 );
                 json(&changes(changed))
