@@ -15,7 +15,7 @@ use pushrelay_push::{
     Cause, Device, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
 };
 use pushrelay_spool::{Fingerprint, Gone};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use crate::breaker::{Passage, Report};
@@ -221,6 +221,9 @@ impl Service {
         let metrics = self.metrics.service(provider);
         metrics.seconds.observe(took.as_secs_f64());
         metrics.outcome(&outcome);
+        if outcome.ambiguous {
+            debug!(push_id = %push.id, cause = outcome.cause.label(), "the request may have reached the provider, no answer came");
+        }
         let failed = matches!(
             outcome.verdict,
             Verdict::Deferred {
