@@ -78,6 +78,19 @@ pub struct Heard {
     micros: u32,
 }
 
+#[cfg(test)]
+impl Heard {
+    /// 200, at once.
+    pub(crate) fn example(number: u64, octets: u16) -> Heard {
+        Heard {
+            number,
+            status: 200,
+            octets,
+            micros: 0,
+        }
+    }
+}
+
 /// One answer that is not 200.
 #[derive(Clone, Debug)]
 pub struct Refusal {

@@ -40,6 +40,20 @@ enum Command {
     Crash(Proof<proofs::crash::CrashPlan>),
     /// A kill at every call that changes a file or sends something
     KillPoints(Proof<proofs::kill_points::KillPointsPlan>),
+    /// In the order of system calls, every answer after the sync of its append
+    SyncOrder(Proof<proofs::sync_order::SyncOrderPlan>),
+    /// The n-th call that changes a file fails, for every n
+    IoFaults(Proof<proofs::io_faults::IoFaultsPlan>),
+    /// SIGTERM at random moments under load
+    Terminations(Proof<proofs::terminations::TerminationsPlan>),
+    /// GOAWAY, RST_STREAM and broken connections at random points
+    Goaway(Proof<proofs::goaway::GoawayPlan>),
+    /// MESSAGEs a second that become durable while Apple is down and the disk is slow
+    Durable(Proof<proofs::durable::DurablePlan>),
+    /// What a long outage of Apple costs, and how soon a start over a full spool answers
+    Outage(Proof<proofs::outage::OutagePlan>),
+    /// Twice as many MESSAGEs as can be delivered
+    Overload(Proof<proofs::overload::OverloadPlan>),
     /// The least possible relay
     #[command(hide = true)]
     Floor { site: PathBuf, apple: SocketAddr },
@@ -83,6 +97,13 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Crash(proof) => proof.prove(proofs::crash::run),
         Command::KillPoints(proof) => proof.prove(proofs::kill_points::run),
+        Command::SyncOrder(proof) => proof.prove(proofs::sync_order::run),
+        Command::IoFaults(proof) => proof.prove(proofs::io_faults::run),
+        Command::Terminations(proof) => proof.prove(proofs::terminations::run),
+        Command::Goaway(proof) => proof.prove(proofs::goaway::run),
+        Command::Durable(proof) => proof.prove(proofs::durable::run),
+        Command::Outage(proof) => proof.prove(proofs::outage::run),
+        Command::Overload(proof) => proof.prove(proofs::overload::run),
         // The daemon's own shape.
         Command::Floor { site, apple } => {
             runtime(Builder::new_multi_thread())?.block_on(floor::serve(&site, apple))

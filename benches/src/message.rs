@@ -13,6 +13,8 @@ pub struct Template {
     bytes: Vec<u8>,
     /// Where the number stands, as [`DIGITS`] hexadecimal digits.
     numbers: Vec<usize>,
+    /// How the Call-IDs begin.
+    run: Finder<'static>,
 }
 
 /// A number of 64 bits.
@@ -30,7 +32,22 @@ impl Template {
     /// # Panics
     /// When `body_octets` is less than a push needs, some 400.
     pub fn new(body_octets: usize, run: u64) -> Template {
-        let body = body(body_octets);
+        let token = "5ca1ab1e".repeat(6);
+        let phone = format!(r#"{{"service":"apns","token":"{token}{PLACE}","app":"{TOPIC}"}}"#);
+        Template::to(&phone, body_octets, run)
+    }
+
+    /// The same to a Windows Phone whose channel URI begins so.
+    ///
+    /// # Panics
+    /// As [`Template::new`].
+    pub fn to_windows_phone(channel: &str, body_octets: usize, run: u64) -> Template {
+        let phone = format!(r#"{{"service":"mpns","uri":"{channel}{PLACE}"}}"#);
+        Template::to(&phone, body_octets, run)
+    }
+
+    fn to(target: &str, body_octets: usize, run: u64) -> Template {
+        let body = body(target, body_octets);
         let head = format!(
             "MESSAGE {ADDRESS} SIP/2.0\r\n\
              Via: SIP/2.0/TLS 192.0.2.10:49812;branch=z9hG4bK{PLACE};branched=FALSE\r\n\
@@ -49,7 +66,18 @@ impl Template {
         );
         let bytes = format!("{head}{body}").into_bytes();
         let numbers = Finder::new(PLACE).find_iter(&bytes).collect();
-        Template { bytes, numbers }
+        let run = Finder::new(&format!("{run:016x}")).into_owned();
+        Template {
+            bytes,
+            numbers,
+            run,
+        }
+    }
+
+    /// The numbers of those of its MESSAGEs whose Call-IDs stand in `bytes`, wherever.
+    pub fn numbers_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
+        let call_ids = self.run.find_iter(bytes);
+        call_ids.filter_map(|at| number(&bytes[at..], DIGITS..2 * DIGITS, 16))
     }
 
     /// The MESSAGE with this number.
@@ -70,15 +98,14 @@ impl Template {
     }
 }
 
-/// A push to one Apple device, its text as long as it takes.
-fn body(octets: usize) -> String {
+/// A push to one device, its text as long as it takes.
+fn body(target: &str, octets: usize) -> String {
     let start = format!(
         "{{\"v\":1,\"event\":\"im.message\",\"ttl\":3600,\
-         \"targets\":[{{\"service\":\"apns\",\"token\":\"{}{PLACE}\",\"app\":\"{TOPIC}\"}}],\
+         \"targets\":[{target}],\
          \"from\":{{\"uri\":\"sip:kima@{EDGE_DOMAIN}\",\"name\":\"Kim Akers\"}},\
          \"badge\":3,\"sound\":\"default\",\"thread\":\"conv-42\",\
-         \"alert\":{{\"title\":\"Kim Akers\",\"body\":\"",
-        "5ca1ab1e".repeat(6)
+         \"alert\":{{\"title\":\"Kim Akers\",\"body\":\""
     );
     let end = "\"}}";
     let text = "Are you there? ";
@@ -176,6 +203,9 @@ mod tests {
         let token = body["targets"][0]["token"].as_str().unwrap();
         assert_eq!(token.len(), 64);
         assert_eq!(number_of_token(token), Some(0xfeed));
+        let template = Template::new(1024, 7);
+        let numbers: Vec<u64> = template.numbers_in(text.as_bytes()).collect();
+        assert_eq!(numbers, [0xfeed]);
     }
 
     #[test]

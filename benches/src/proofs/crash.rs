@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use pushrelay_peers::{ApnsAnswer, WorldOptions};
+use pushrelay_peers::WorldOptions;
 
 use super::dice::Dice;
 use super::ground::{DISPATCHED, Ground, Load};
-use super::ledger::{Balance, Ledger};
+use super::ledger::{Balance, Ledger, NOTHING};
 
 /// How often, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -89,7 +89,7 @@ async fn era(
 ) -> anyhow::Result<()> {
     ground.new_spool()?;
     ground.reply_within(if dice.once_in(3) { "0s" } else { "1500ms" });
-    slow_apple(ground, dice.roll());
+    ground.slow_apple(dice.roll(), Duration::from_millis(3));
     let mut ledger = Ledger::default();
     for _ in 0..lives {
         let moment = dice.shorter_than(LIFE);
@@ -116,22 +116,8 @@ async fn era(
         ledger.end_life();
     }
     ground.aftermath(&mut ledger).await?;
-    report.balance.add(ledger.balance(DISPATCHED)?);
+    report.balance.add(ledger.balance(DISPATCHED, &NOTHING)?);
     Ok(())
-}
-
-/// Apple takes up to 3 ms for an answer, and is now and then not available.
-fn slow_apple(ground: &Ground, seed: u64) {
-    let dice = std::sync::Mutex::new(Dice::new(Some(seed)));
-    ground.world.apple.decide(move |_| {
-        let mut dice = dice.lock().ok()?;
-        let answer = if dice.once_in(100) {
-            ApnsAnswer::error(503, "ServiceUnavailable")
-        } else {
-            ApnsAnswer::ok()
-        };
-        Some(answer.after(dice.shorter_than(Duration::from_millis(3))))
-    });
 }
 
 impl fmt::Display for CrashReport {

@@ -1,17 +1,22 @@
 //! Where a proof takes place: the real daemon as a process, the fakes in this one, and a spool that outlives them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use pushrelay_peers::daemon::DaemonOptions;
 use pushrelay_peers::world::RELAY_NAME;
-use pushrelay_peers::{Daemon, Samples, World, WorldOptions};
-use pushrelay_spool::{Options, Spool};
+use pushrelay_peers::{ApnsAnswer, Daemon, Samples, World, WorldOptions};
+use pushrelay_spool::{Cursor, Filter, Options, Spool, State};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use toml::Table;
 
+use super::dice::Dice;
 use super::ledger::Ledger;
 use crate::generator::{Generator, Pace, Plan};
 use crate::message::Template;
@@ -22,6 +27,8 @@ pub(super) struct Ground {
     pub(super) world: World,
     binary: PathBuf,
     template: Template,
+    /// How the Call-IDs begin.
+    run: u64,
     next: u64,
     spools: u32,
 }
@@ -50,6 +57,7 @@ impl Ground {
             world,
             binary: binary.to_owned(),
             template: Template::new(BODY, run),
+            run,
             next: 0,
             spools: 0,
         };
@@ -100,6 +108,20 @@ impl Ground {
             .join(format!("spool-{}.sqlite", self.spools))
     }
 
+    /// Apple takes so long at most for an answer, and is now and then not available.
+    pub(super) fn slow_apple(&self, seed: u64, slowest: Duration) {
+        let dice = Mutex::new(Dice::new(Some(seed)));
+        self.world.apple.decide(move |_| {
+            let mut dice = dice.lock().ok()?;
+            let answer = if dice.once_in(100) {
+                ApnsAnswer::error(503, "ServiceUnavailable")
+            } else {
+                ApnsAnswer::ok()
+            };
+            Some(answer.after(dice.shorter_than(slowest)))
+        });
+    }
+
     /// Starts the daemon and waits until it is ready.
     pub(super) async fn start(&self) -> anyhow::Result<Daemon> {
         let mut daemon = self.launch(&[], &[])?;
@@ -135,6 +157,18 @@ impl Ground {
         Generator::connect(address, tls, RELAY_NAME, connections, template, self.next).await
     }
 
+    /// The same with MESSAGEs to Windows Phones.
+    pub(super) async fn connect_windows_phone(
+        &self,
+        address: SocketAddr,
+        connections: usize,
+    ) -> anyhow::Result<Generator> {
+        let tls = self.world.edge_tls()?;
+        let channel = self.world.windows_phone.url_for("phone-");
+        let template = Template::to_windows_phone(&channel, BODY, self.run ^ 1);
+        Generator::connect(address, tls, RELAY_NAME, connections, template, 0).await
+    }
+
     /// Sends what a ledger has open once more, then new MESSAGEs, until all is sent or the daemon ends.
     pub(super) async fn send(
         &mut self,
@@ -156,7 +190,7 @@ impl Ground {
             at_most: PATIENCE,
         };
         let tally = generator.drive(plan).await?;
-        self.next = generator.next();
+        self.went_to(&generator);
         ledger.hear(&tally);
         Ok(())
     }
@@ -199,10 +233,41 @@ impl Ground {
 
     /// Opens a copy of what a dead daemon has left, as its next life would, and lets the spool judge itself.
     pub(super) async fn sound_spool(&self) -> anyhow::Result<()> {
+        let Some((spool, _copy)) = self.copy_of_spool()? else {
+            return Ok(()); // killed before there was one
+        };
+        let faults = spool.check().await?;
+        spool.close().await;
+        ensure!(faults.is_empty(), "the spool is damaged: {faults:?}");
+        Ok(())
+    }
+
+    /// The numbers of the MESSAGEs that lie in the spool of a dead daemon.
+    pub(super) async fn waiting(&self) -> anyhow::Result<BTreeSet<u64>> {
+        let mut numbers = BTreeSet::new();
+        let Some((spool, _copy)) = self.copy_of_spool()? else {
+            return Ok(numbers);
+        };
+        let now = SystemTime::now();
+        let mut next = Some(Cursor::default());
+        while let Some(after) = next {
+            let page = spool.list(Filter::default(), after, 1000, now).await?;
+            for entry in page.list {
+                if let Some((_, bytes)) = spool.show(entry.id, now).await? {
+                    numbers.extend(self.template.numbers_in(&bytes));
+                }
+            }
+            next = page.next;
+        }
+        spool.close().await;
+        Ok(numbers)
+    }
+
+    fn copy_of_spool(&self) -> anyhow::Result<Option<(Spool, TempDir)>> {
         let copy = tempfile::tempdir()?;
         let (from, to) = (self.spool(), copy.path().join("spool.sqlite"));
         if !from.exists() {
-            return Ok(()); // killed before there was one
+            return Ok(None);
         }
         for suffix in ["", "-wal"] {
             let with_suffix = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
@@ -210,12 +275,62 @@ impl Ground {
                 std::fs::copy(with_suffix(&from), with_suffix(&to))?;
             }
         }
-        let spool = Spool::open(&to, Options::default())?;
-        let faults = spool.check().await?;
-        spool.close().await;
-        ensure!(faults.is_empty(), "the spool is damaged: {faults:?}");
-        Ok(())
+        Ok(Some((Spool::open(&to, Options::default())?, copy)))
     }
+
+    /// How many entries wait in the spool of a dead daemon.
+    pub(super) async fn waiting_count(&self) -> anyhow::Result<u64> {
+        let Some((spool, _copy)) = self.copy_of_spool()? else {
+            return Ok(0);
+        };
+        let stats = spool.stats(SystemTime::now()).await?;
+        spool.close().await;
+        let waiting = stats.counts.iter();
+        let waiting = waiting.filter(|(_, state, _, _)| *state == State::Waiting);
+        Ok(waiting.map(|(_, _, _, count)| count.entries).sum())
+    }
+
+    /// Goes on with the numbers where a generator has come to.
+    pub(super) fn went_to(&mut self, generator: &Generator) {
+        self.next = generator.next();
+    }
+
+    /// The MESSAGE that is sent.
+    pub(super) fn template(&self) -> &Template {
+        &self.template
+    }
+}
+
+/// Sends MESSAGEs until the breaker of an Apple that is down is open; how many were answered 200.
+pub(super) async fn breaker_opens(
+    daemon: &Daemon,
+    generator: &mut Generator,
+) -> anyhow::Result<u64> {
+    let some = Plan {
+        pace: Pace::Window(8),
+        messages: 16,
+        at_most: PATIENCE,
+    };
+    let (mut promised, deadline) = (0, Instant::now() + PATIENCE);
+    while daemon
+        .metrics()
+        .await?
+        .sum("pushrelay_breaker_open", &[("service", "apns")])
+        == 0.0
+    {
+        ensure!(Instant::now() < deadline, "the breaker does not open");
+        let tally = generator.drive(some).await?.unbroken()?;
+        ensure!(tally.accepted() == tally.sent, "{:?}", tally.statuses());
+        promised += tally.accepted();
+    }
+    Ok(promised)
+}
+
+/// SIGTERM at this very moment: the books of a daemon under load are never still.
+pub(super) fn ask_to_end(daemon: &Daemon) -> anyhow::Result<()> {
+    let process = daemon.pid().and_then(|id| Pid::from_raw(id.cast_signed()));
+    kill_process(process.context("a daemon that runs")?, Signal::TERM)?;
+    Ok(())
 }
 
 /// Waits until nothing is in flight and nothing waits.

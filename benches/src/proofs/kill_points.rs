@@ -9,12 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use pushrelay_peers::daemon::Signal;
 use pushrelay_peers::{Daemon, WorldOptions};
 
-use super::ground::{DISPATCHED, Ground, Load, PATIENCE};
-use super::ledger::{Balance, Ledger};
-use super::strace::{self, CHANGES, Strace};
+use super::ground::{DISPATCHED, Ground, Load, PATIENCE, ask_to_end};
+use super::ledger::{Balance, Ledger, NOTHING};
+use super::strace::{self, CHANGES, Strace, Tracee};
 
 /// How thoroughly.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,7 +87,7 @@ pub async fn run(daemon: &Path, plan: &KillPointsPlan) -> anyhow::Result<KillPoi
             ground.aftermath(&mut ledger).await.with_context(case)?;
             report
                 .balance
-                .add(ledger.balance(DISPATCHED).with_context(case)?);
+                .add(ledger.balance(DISPATCHED, &NOTHING).with_context(case)?);
             match end {
                 End::Killed => kills += 1,
                 End::Finished => break,
@@ -135,7 +134,8 @@ async fn round(
             daemon.ready().await?;
             let threads = strace::threads(&daemon, name)?;
             let thread = *threads.first().context("a thread")?;
-            let strace = Strace::attach(thread, &expression, &trace).await?;
+            let strace =
+                Strace::attach(Tracee::Thread(thread), &["-e", &expression], &trace).await?;
             let end = script(ground, &mut daemon, ledger).await?;
             drop(strace);
             end
@@ -155,7 +155,7 @@ async fn script(
     if let Ok(generator) = ground.connect(daemon.sip_addr(), SCRIPT.connections).await {
         ground.send(generator, ledger, SCRIPT).await?;
     }
-    let _ = daemon.signal(Signal::TERM); // killed already, as is meant
+    let _ = ask_to_end(daemon); // killed already, as is meant
     let status = daemon.wait(PATIENCE).await?;
     if status.success() {
         return Ok(End::Finished);

@@ -42,9 +42,14 @@ pub struct Balance {
     pub duplicates: u64,
     /// Of these, the ones whose MESSAGE was unanswered when the daemon was killed: the sender has sent it again.
     pub resent: u64,
+    /// Of these, the ones between which nobody was killed: Apple's answer never came.
+    pub ambiguous: u64,
     /// MESSAGEs that were unanswered at a kill.
     pub unanswered: u64,
 }
+
+/// No push was ambiguous.
+pub(super) const NOTHING: BTreeSet<String> = BTreeSet::new();
 
 impl Ledger {
     /// Notes what the sender has heard.
@@ -100,8 +105,13 @@ impl Ledger {
 
     /// Holds the promises against what Apple got. Every 2xx was pushed, each push under one apns-id only; and what was
     /// pushed twice was in flight at the kill between: its MESSAGE was unanswered, or it was one of at most `dispatched`
-    /// that the dispatcher may have under way at once.
-    pub(super) fn balance(&self, dispatched: usize) -> anyhow::Result<Balance> {
+    /// that the dispatcher may have under way at once. Where nobody was killed between, its answer was lost on the way, and
+    /// the relay has called it `ambiguous`.
+    pub(super) fn balance(
+        &self,
+        dispatched: usize,
+        ambiguous: &BTreeSet<String>,
+    ) -> anyhow::Result<Balance> {
         let lost: Vec<_> = (self.promised.iter())
             .filter(|number| !self.is_pushed(**number))
             .collect();
@@ -121,12 +131,14 @@ impl Ledger {
             );
             for pair in pushes.accepted.windows(2) {
                 let life = pair[0];
-                ensure!(
-                    pair[1] > life,
-                    "number {number} was pushed twice in life {life}, and nobody was killed between"
-                );
                 balance.duplicates += 1;
-                if self.ends[life].contains(number) {
+                if pair[1] == life {
+                    ensure!(
+                        pushes.ids.is_subset(ambiguous),
+                        "number {number} was accepted twice in one life, and not for a lost answer"
+                    );
+                    balance.ambiguous += 1;
+                } else if self.ends[life].contains(number) {
                     balance.resent += 1;
                 } else {
                     dispatched_again[life] += 1;
@@ -150,6 +162,7 @@ impl Balance {
         self.sent += other.sent;
         self.duplicates += other.duplicates;
         self.resent += other.resent;
+        self.ambiguous += other.ambiguous;
         self.unanswered += other.unanswered;
     }
 }
@@ -159,13 +172,15 @@ impl fmt::Display for Balance {
         write!(
             f,
             "{} MESSAGEs, {} answered 200, 0 of them lost; {} unanswered at a kill; {} pushed again, always under the same \
-             apns-id: {} because the sender sent them again, {} that the dispatcher had under way",
+             apns-id: {} because the sender sent them again, {} because Apple's answer was lost, {} that the dispatcher had \
+             under way at a kill",
             self.sent,
             self.promised,
             self.unanswered,
             self.duplicates,
             self.resent,
-            self.duplicates - self.resent,
+            self.ambiguous,
+            self.duplicates - self.resent - self.ambiguous,
         )
     }
 }

@@ -6,10 +6,17 @@
 
 pub mod crash;
 mod dice;
+pub mod durable;
+pub mod goaway;
 mod ground;
+pub mod io_faults;
 pub mod kill_points;
 mod ledger;
+pub mod outage;
+pub mod overload;
 mod strace;
+pub mod sync_order;
+pub mod terminations;
 
 pub use ledger::Balance;
 pub use strace::is_here as has_strace;

@@ -17,24 +17,42 @@ use tokio::process::{Child, Command};
 pub(super) const CHANGES: &str = "write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,ftruncate,\
                            ?rename,renameat,?renameat2,?unlink,unlinkat";
 
-/// A tracer that is attached to a running daemon. It ends with the daemon, or when this value is dropped.
+/// A tracer that is attached to a running daemon. It ends with the daemon, or when this value is dropped; the daemon then
+/// goes on untraced.
 pub(super) struct Strace {
-    /// Killed with this value; the daemon then goes on untraced.
-    _child: Child,
+    child: Child,
+}
+
+/// What is traced.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tracee {
+    /// One thread.
+    Thread(u32),
+    /// All threads of a process, new ones too.
+    Process(u32),
 }
 
 /// How long strace may take to attach or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Strace {
-    /// Attaches to one thread.
+    /// Attaches to what runs.
     pub(super) async fn attach(
-        thread: u32,
-        expression: &str,
+        tracee: Tracee,
+        options: &[&str],
         output: &Path,
     ) -> anyhow::Result<Strace> {
-        let mut child = Command::new("strace")
-            .args(["-e", expression, "-p", &thread.to_string(), "-o"])
+        let mut command = Command::new("strace");
+        let id = match tracee {
+            Tracee::Thread(id) => id,
+            Tracee::Process(id) => {
+                command.arg("-f");
+                id
+            }
+        };
+        let mut child = command
+            .args(options)
+            .args(["-p", &id.to_string(), "-o"])
             .arg(output)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -48,7 +66,15 @@ impl Strace {
         ensure!(line.contains(" attached"), "strace: {line}");
         // What it says at its end nobody needs; but it must not be held up saying it.
         tokio::spawn(async move { said.read_to_end(&mut Vec::new()).await });
-        Ok(Strace { _child: child })
+        Ok(Strace { child })
+    }
+
+    /// Waits for its end after the daemon's; all that it saw has been written then.
+    pub(super) async fn ended(mut self) -> anyhow::Result<()> {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        // Killed as its tracee was, or not: strace ends as that did.
+        ensure!(status.code() != Some(1), "strace ended with {status}");
+        Ok(())
     }
 }
 
