@@ -326,7 +326,7 @@ async fn read_header(stream: &mut TcpStream, trust: Trust) -> Result<Peer, Distr
     Ok(Peer {
         address: client.address,
         presented: match client.certificate {
-            Some(der) => Presented::of_certificate(&CertificateDer::from(der)),
+            Some(der) => Presented::of_certificate(&CertificateDer::from(&*der)),
             None => Presented::of_common_name(client.common_name.unwrap_or_default()),
         },
     })

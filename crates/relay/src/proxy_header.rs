@@ -3,7 +3,11 @@
 //! Pure: bytes in, a value out. Not here: the socket that they come from (`listener`), and whose name it is (`partners`).
 //! `deploy/haproxy/README.md` has what HAProxy sends for which certificate, measured.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// What every header begins with: signature, version and command, family, length of the rest.
 pub(crate) const FIXED_BYTES: usize = 16;
@@ -17,20 +21,20 @@ pub(crate) struct Trust {
     /// Whether verify result 26, *unsuitable certificate purpose*, is good: OpenSSL wants clientAuth of a client, and most
     /// Access Edges have a certificate for serverAuth only.
     pub(crate) any_purpose: bool,
-    /// The type in which the terminator sends the whole certificate, where it does so otherwise than by
-    /// PP2_SUBTYPE_SSL_CLIENT_CERT.
+    /// The type in which the terminator sends the whole certificate as base64, where it cannot send
+    /// PP2_SUBTYPE_SSL_CLIENT_CERT. HAProxy cuts a value of its own making at the first zero byte, so it can send no DER.
     pub(crate) certificate_type: Option<u8>,
 }
 
 /// A client whose certificate the terminator has verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Client<'a> {
     /// Where it connects from.
     pub(crate) address: SocketAddr,
     /// The common name, as its bytes stand in the certificate; `None` where the subject has none.
     pub(crate) common_name: Option<&'a [u8]>,
     /// The certificate, DER, where the terminator sends it.
-    pub(crate) certificate: Option<&'a [u8]>,
+    pub(crate) certificate: Option<Cow<'a, [u8]>>,
 }
 
 /// Why nothing is believed.
@@ -108,16 +112,27 @@ impl Trust {
             PURPOSE if self.any_purpose => {}
             result => return Err(Distrust::Unverified { client, result }),
         }
-        let mut certificate = only(inner, SUBTYPE_CLIENT_CERT)?;
-        if let (None, Some(kind)) = (certificate, self.certificate_type) {
-            certificate = only(tlvs, kind)?;
-        }
         Ok(Client {
             address: client,
             common_name: only(inner, SUBTYPE_CN)?,
-            // HAProxy sends an empty element where its expression has no value.
-            certificate: certificate.filter(|der| !der.is_empty()),
+            certificate: match only(inner, SUBTYPE_CLIENT_CERT)? {
+                Some(der) => Some(der.into()),
+                None => self.own_certificate(tlvs)?,
+            },
         })
+    }
+
+    fn own_certificate<'a>(&self, tlvs: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, Distrust> {
+        let Some(kind) = self.certificate_type else {
+            return Ok(None);
+        };
+        // HAProxy sends an empty element where its expression has no value.
+        let Some(text) = only(tlvs, kind)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let der = STANDARD.decode(text);
+        let der = der.map_err(|_| Distrust::Malformed("the certificate is not base64"))?;
+        Ok(Some(der.into()))
     }
 }
 
@@ -324,16 +339,20 @@ mod tests {
             ..ANY_PURPOSE
         };
         let by_standard = header(7, 0, &[(SUBTYPE_CLIENT_CERT, b"der")], &[(0xe0, b"other")]);
-        let by_choice = header(7, 0, &[], &[(0xe0, b"der")]);
+        let by_choice = header(7, 0, &[], &[(0xe0, b"ZGVy")]);
         for header in [&by_standard, &by_choice] {
-            assert_eq!(
-                read(&configured, header).unwrap().certificate,
-                Some(&b"der"[..])
-            );
+            let client = read(&configured, header).unwrap();
+            assert_eq!(client.certificate.as_deref(), Some(&b"der"[..]));
         }
         assert_eq!(read(&ANY_PURPOSE, &by_choice).unwrap().certificate, None);
         let none = header(7, 0, &[(SUBTYPE_CN, b"a.example")], &[(0xe0, b"")]);
         assert_eq!(read(&configured, &none).unwrap().certificate, None);
+        // DER, as HAProxy would cut it off.
+        let cut = header(7, 0, &[(SUBTYPE_CN, b"a.example")], &[(0xe0, b"0\x82\x03")]);
+        assert!(matches!(
+            read(&configured, &cut),
+            Err(Distrust::Malformed(_))
+        ));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::FakeEdge;
 use pushrelay_peers::edge::ProxyHeader;
@@ -207,7 +209,9 @@ async fn where_the_whole_certificate_comes_its_alternative_names_count_and_the_c
         let mut header = ProxyHeader::of(EDGE_NAME);
         match kind {
             0x28 => header.inner.push((kind, certificate)),
-            _ => header.outer.push((kind, certificate)),
+            _ => header
+                .outer
+                .push((kind, STANDARD.encode(certificate).into_bytes())),
         }
         let edge = connect(&relay, &header).await;
         let answer = edge.message(json(), body(&[APPLE])).await.unwrap();
