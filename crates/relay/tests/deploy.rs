@@ -157,6 +157,42 @@ fn the_alerts_ask_for_metrics_that_there_are() {
 }
 
 #[test]
+fn every_sender_has_its_row_and_the_tests_that_its_row_names_are_there() {
+    let guide = fs::read_to_string(deploy("README.md")).unwrap();
+    let table = guide.split("\n## Which sender comes in where\n").nth(1);
+    let table = table.and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let tests: String = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for sender in [
+        "Lync Server 2013 Edge",
+        "Lync Server 2010 Edge",
+        "Office Communications Server 2007 R2 Edge",
+        "Skype for Business Server 2015 Edge",
+    ] {
+        assert!(
+            table.contains(&format!("\n| {sender}")),
+            "no row for {sender}"
+        );
+    }
+    // Names of tests are the only words of this kind in the table.
+    let named: Vec<&str> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() > 3)
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}()")), "no test {name}");
+    }
+}
+
+#[test]
 fn prometheus_takes_the_scrape_configuration_and_the_rules() {
     for (what, file) in [
         ("config", "prometheus.yml"),

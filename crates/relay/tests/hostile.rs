@@ -36,11 +36,16 @@ async fn slowloris_is_ended_by_the_clock_and_another_partner_is_served_meanwhile
     let victim = Victim::start(&relay).await;
     let begin = Instant::now();
     let mut ends = Vec::new();
-    // From another address, as an attacker would: 30 that say nothing, 30 that drip the handshake.
+    // From two other addresses: 30 that say nothing, 30 that drip the handshake.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(8);
     for number in 0..60 {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let host = if number % 2 == 0 {
+            "127.0.0.2:0"
+        } else {
+            "127.0.0.3:0"
+        };
+        socket.bind(host.parse().unwrap()).unwrap();
         let stream = socket.connect(relay.daemon.sip_addr()).await.unwrap();
         let bytes = if number % 2 == 0 {
             Vec::new()
