@@ -201,8 +201,11 @@ impl Delivery {
                 // The provider asks for more patience than the notification has.
                 None => {
                     let provider = self.provider(target);
-                    self.verdicts
-                        .note(target, provider, Local::Expired.outcome());
+                    let mut outcome = Local::Expired.outcome();
+                    if let Some(said) = self.verdicts.outcome(target) {
+                        outcome.cause = said.cause;
+                    }
+                    self.verdicts.note(target, provider, outcome);
                     self.end(target, Ending::Expired);
                 }
             }

@@ -69,6 +69,9 @@ enum Command {
     Devices(commands::devices::Arguments),
     /// Tell what became of a MESSAGE or a push, who must act and what to do.
     Explain(commands::story::Arguments),
+    /// Ask a relay as a partner's Access Edge would, and say what is wrong.
+    #[command(subcommand)]
+    Probe(commands::probe::Probe),
     /// List every metric as a Markdown table.
     Metrics,
     /// Say which version this is.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Spool(arguments) => commands::spool::spool(arguments),
         Command::Devices(arguments) => commands::devices::devices(arguments),
         Command::Explain(arguments) => commands::story::explain(arguments),
+        Command::Probe(probe) => commands::probe::probe(&probe),
         Command::Metrics => {
             commands::say(format_args!("{}", metrics::markdown().trim_end()));
             ExitCode::SUCCESS

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use pushrelay_push::{Cause, Local, Outcome, Service as Provider, Verdict};
+use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service as Provider, Verdict};
 use pushrelay_sip::Answer;
 
 /// What is known of every target, in the order of the body.
@@ -204,6 +204,12 @@ fn describe(provider: Provider, outcome: &Outcome) -> String {
         (_, Cause::Local(local)) => format!("{name}: {}", say(local)),
         (Verdict::Gone { since: None }, cause) => {
             format!("{name}: the device is gone ({})", cause.label())
+        }
+        (Verdict::Refused(RefusedReason::Expired), cause) => {
+            format!(
+                "{name}: not taken within its time to live: {}",
+                cause.label()
+            )
         }
         (Verdict::Refused(_), cause) => format!("{name} refused it: {}", cause.label()),
         (Verdict::Deferred { .. }, Cause::Transport(transport)) => {

@@ -3,6 +3,7 @@
 mod check;
 pub(crate) mod devices;
 mod print;
+pub(crate) mod probe;
 mod reach;
 pub(crate) mod spool;
 pub(crate) mod story;

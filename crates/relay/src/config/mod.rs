@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint};
 use pushrelay_providers::mpns::MpnsOptions;
 use pushrelay_push::Environment;
-use rustls::ServerConfig;
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::address::Addresses;
 use crate::partners::{Partner, Partners};
@@ -184,6 +184,16 @@ pub(crate) fn load(path: &Path, now: SystemTime) -> Loaded {
 
 /// Half a gigabyte of memory.
 const MOST_TRAIL: usize = 1_000_000;
+
+/// The roots that `text` names, for whoever was given them on the command line.
+pub(crate) fn roots(text: &str) -> Result<Arc<RootCertStore>, String> {
+    let mut resolver = Resolver::new(Path::new("./."), SystemTime::UNIX_EPOCH, Files::default());
+    let found = resolver.roots("--roots", &[text.to_owned()]);
+    found.ok_or_else(|| {
+        let problem = resolver.problems.first();
+        problem.map(ToString::to_string).unwrap_or_default()
+    })
+}
 
 struct Resolver {
     directory: PathBuf,
