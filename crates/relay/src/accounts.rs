@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::Semaphore;
 
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::rate::Bucket;
 
@@ -62,7 +62,7 @@ impl Accounts {
             number: by_name.len(),
             received: self.received.with_label_values(&[name]),
             over_rate: self.over_rate.with_label_values(&[name]),
-            bucket: Bucket::new(Instant::now()),
+            bucket: Bucket::new(clock::now()),
             connections: Arc::new(Semaphore::new(self.connections)),
         });
         by_name.insert(name.into(), account.clone());

@@ -7,6 +7,7 @@ use pushrelay_providers::apns::{
 };
 use pushrelay_push::Environment;
 
+use crate::carrier::Carrier;
 use crate::config::{App, Source};
 use crate::route::Route;
 
@@ -25,7 +26,7 @@ pub(crate) struct AppleApp {
     /// Whether words are kept off its screens.
     pub(crate) hide_content: bool,
     /// Its connections.
-    pub(crate) client: ApnsClient,
+    pub(crate) client: Carrier<ApnsClient>,
     /// Whether they are any use now.
     pub(crate) route: Route,
 }
@@ -57,7 +58,7 @@ impl AppleApp {
             environment: app.environment,
             hide_content: app.hide_content,
             app: app.app,
-            client: ApnsClient::new(app.endpoint, credential, options)?,
+            client: Carrier::new(ApnsClient::new(app.endpoint, credential, options)?),
             route: Route::default(),
         })
     }

@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use crate::breaker::{Passage, Report};
+use crate::clock;
 use crate::gone::{Known, Tide, fingerprint};
 use crate::partners::Partner;
 use crate::route::Route;
@@ -47,7 +48,7 @@ pub(crate) fn start(
             outcome,
             took: None,
         };
-        service.trail.step(id, Instant::now(), decided);
+        service.trail.step(id, clock::now(), decided);
         outcome
     })
 }
@@ -66,7 +67,7 @@ fn begin(
     }
     if push
         .expiry
-        .is_some_and(|expiry| expiry != ONCE && expiry.is_past(SystemTime::now()))
+        .is_some_and(|expiry| expiry != ONCE && expiry.is_past(clock::wall()))
     {
         return Err(decided(Local::Expired));
     }
@@ -99,7 +100,7 @@ fn begin(
             pass(&app.route).map_err(|outcome| (provider, outcome))?;
             let service = service.clone();
             Ok(Box::pin(async move {
-                let start = Instant::now();
+                let start = clock::now();
                 let outcome = app.client.send(composed).await;
                 let app_id = Some(app.id.clone());
                 let took = service.took(push.id, app_id, outcome, start);
@@ -122,7 +123,7 @@ fn begin(
             pass(&phone.route).map_err(|outcome| (provider, outcome))?;
             let service = service.clone();
             Ok(Box::pin(async move {
-                let start = Instant::now();
+                let start = clock::now();
                 if let Some(before) = composed.before {
                     let outcome = phone.client.send(before).await;
                     let took = service.took(push.id, None, outcome, start);
@@ -162,7 +163,7 @@ fn compose_parts(push: &Push, look: PhoneLook<'_>) -> Result<PhoneRequests, Loca
 }
 
 fn pass(route: &Route) -> Result<(), Outcome> {
-    match route.breaker.ask(Instant::now()) {
+    match route.breaker.ask(clock::now()) {
         Passage::Free | Passage::Probe => Ok(()),
         Passage::Barred(wait) => {
             let verdict = Verdict::Deferred {
@@ -182,11 +183,10 @@ impl Service {
         if self.gone.is_empty() {
             return Ok(());
         }
-        match self.gone.find(
-            fingerprint(target, app),
-            target.registered,
-            SystemTime::now(),
-        ) {
+        match self
+            .gone
+            .find(fingerprint(target, app), target.registered, clock::wall())
+        {
             Some(known) => Err(Outcome {
                 verdict: Verdict::Gone { since: known.since },
                 ..Local::KnownGone.outcome()
@@ -197,7 +197,7 @@ impl Service {
 
     /// Notes what a provider has said, and after how long.
     fn took(&self, id: Uuid, app: Option<Arc<str>>, outcome: Outcome, start: Instant) -> Duration {
-        let took = start.elapsed();
+        let took = clock::now() - start;
         let attempt = What::Attempt {
             app,
             outcome,
@@ -237,7 +237,7 @@ impl Service {
             Report::Alive
         };
         let was_open = route.breaker.is_open();
-        route.breaker.report(report, Instant::now(), self.dice());
+        route.breaker.report(report, clock::now(), self.dice());
         if was_open != route.breaker.is_open() {
             let state = if was_open { "closed" } else { "open" };
             warn!(
@@ -251,7 +251,7 @@ impl Service {
             Verdict::Accepted => route.wave.alive(),
             Verdict::Gone { since } => self.device_is_gone(route, target, app, since),
             _ if outcome.cause == Cause::Apns(ApnsReason::BadDeviceToken) => {
-                let tide = route.wave.lost(fingerprint(target, app), Instant::now());
+                let tide = route.wave.lost(fingerprint(target, app), clock::now());
                 self.ebb(tide, provider, app);
             }
             _ => {}
@@ -268,9 +268,9 @@ impl Service {
     ) {
         let device = fingerprint(target, app);
         let provider = target.device.service();
-        match route.wave.lost(device, Instant::now()) {
+        match route.wave.lost(device, clock::now()) {
             Tide::Calm => {
-                let noted = SystemTime::now();
+                let noted = clock::wall();
                 self.gone.note(device, Known { since, noted });
                 let lane = crate::waiting::lane(provider);
                 self.persist(Gone {

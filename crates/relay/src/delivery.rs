@@ -20,6 +20,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::attempt::{self, Attempt};
+use crate::clock;
 use crate::metrics::Ending;
 use crate::partners::Partner;
 use crate::recent::Claim;
@@ -86,7 +87,7 @@ impl Delivery {
             request: arrival.request.clone(),
             partner: arrival.sender.partner.clone(),
             expiry,
-            received: SystemTime::now(),
+            received: clock::wall(),
             attempts: Vec::with_capacity(targets),
             unstarted: Vec::new(),
             verdicts: Verdicts::new(targets),
@@ -189,7 +190,7 @@ impl Delivery {
 
     /// Puts every target that is still open into the spool.
     async fn keep_the_rest(&mut self) {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let mut kept = Vec::new();
         let mut waiters = Vec::new();
         for target in self.verdicts.open() {
@@ -324,7 +325,7 @@ impl Delivery {
                 let Some(waiting) = service.waiting.as_ref() else {
                     return;
                 };
-                let (now, dice) = (SystemTime::now(), service.dice());
+                let (now, dice) = (clock::wall(), service.dice());
                 let tries = Tries::default();
                 let next = retry::next(&service.patience, &outcome, tries, now, Some(expiry), dice);
                 let settlement = waiting::settlement(next, &outcome);

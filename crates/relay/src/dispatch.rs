@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::attempt;
+use crate::clock;
 use crate::listener;
 use crate::metrics::Ending;
 use crate::service::Service;
@@ -70,7 +71,7 @@ pub(crate) async fn run(
     let lane = waiting::lane(provider);
     let mut ramp = Ramp::new(service.dispatch_in_flight);
     let mut under_way = FuturesUnordered::new();
-    let mut look_at = Instant::now();
+    let mut look_at = clock::now();
     let mut drained = false;
     loop {
         let room = ramp.limit.saturating_sub(under_way.len()).min(BATCH);
@@ -90,9 +91,9 @@ pub(crate) async fn run(
                 }
             }
             () = listener::drained(&mut draining), if !drained => drained = true,
-            () = waiting.bell(provider).notified(), if may_lease => look_at = Instant::now(),
+            () = waiting.bell(provider).notified(), if may_lease => look_at = clock::now(),
             () = tokio::time::sleep_until(look_at.into()), if may_lease => {
-                match waiting.spool().lease(lane, room, HOLD, SystemTime::now()).await {
+                match waiting.spool().lease(lane, room, HOLD, clock::wall()).await {
                     Ok(leases) => {
                         waiting.parked(provider, &leases.parked);
                         look_at = next_look(leases.next_due, leases.list.len() == room);
@@ -102,7 +103,7 @@ pub(crate) async fn run(
                     }
                     Err(error) => {
                         warn!(%error, service = provider.label(), "the spool gives nothing out");
-                        look_at = Instant::now() + TROUBLE;
+                        look_at = clock::now() + TROUBLE;
                     }
                 }
             }
@@ -111,12 +112,12 @@ pub(crate) async fn run(
 }
 
 fn next_look(next_due: Option<SystemTime>, more: bool) -> Instant {
-    let now = Instant::now();
+    let now = clock::now();
     if more {
         return now;
     }
     let wait = next_due.map_or(LOOK, |due| {
-        due.duration_since(SystemTime::now()).unwrap_or_default()
+        due.duration_since(clock::wall()).unwrap_or_default()
     });
     now + wait.min(LOOK)
 }
@@ -156,7 +157,7 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> Worked
     let taken_up = What::Leased {
         deferred: lease.deferred,
     };
-    service.trail.step(lease.id, Instant::now(), taken_up);
+    service.trail.step(lease.id, clock::now(), taken_up);
     let push = Push {
         id: origin.push_id,
         expiry: origin.expiry,
@@ -173,7 +174,7 @@ async fn work(service: Arc<Service>, provider: Provider, lease: Lease) -> Worked
         Ok(attempt) => attempt.await,
         Err(outcome) => outcome,
     };
-    let now = SystemTime::now();
+    let now = clock::wall();
     let next = retry::next(
         &service.patience,
         &outcome,

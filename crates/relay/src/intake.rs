@@ -5,13 +5,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use pushrelay_push::Notification;
 use pushrelay_push::body::{Body, BodyError, Damage, Headers};
 use pushrelay_sip::{Answer, Request};
 use tokio::sync::{oneshot, watch};
 
+use crate::clock;
 use crate::config::UnknownBody;
 use crate::delivery::{Arrival, Delivery};
 use crate::metrics::Refusal;
@@ -175,7 +176,7 @@ fn deliver(
         request.cseq().0,
         from_tag,
     );
-    match service.recent.claim(identity, Instant::now()) {
+    match service.recent.claim(identity, clock::now()) {
         Before::Never(claim) => {
             service.metrics.damage(damage);
             if let Some(config) = rules.bodies.capture.as_ref().filter(|config| config.all) {
@@ -259,7 +260,7 @@ fn admit<'a>(
 
 /// Whether the partner sends no faster than it may; else it is told when to come again, and nobody but it.
 fn within(rate: &Rate, sender: &Sender) -> Result<(), Refused> {
-    let Err(wait) = sender.account.bucket.take(rate, Instant::now()) else {
+    let Err(wait) = sender.account.bucket.take(rate, clock::now()) else {
         return Ok(());
     };
     sender.account.over_rate.inc();

@@ -7,6 +7,8 @@ mod apple;
 mod attempt;
 mod breaker;
 mod capture;
+mod carrier;
+mod clock;
 mod commands;
 mod config;
 mod delivery;
@@ -30,6 +32,8 @@ mod rules;
 mod run;
 mod service;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod tls;
 mod trail;
 mod validity;

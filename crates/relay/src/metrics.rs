@@ -6,7 +6,7 @@
 mod labels;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -21,6 +21,7 @@ use pushrelay_spool::{Bound, SpoolError, State, Stats};
 pub(crate) use self::labels::{
     CaptureResult, ConnectionResult, Ended, Ending, Refusal, ReloadResult,
 };
+use crate::clock;
 use crate::rules::Rules;
 
 /// One family: what it is called, what it is, and which labels it has.
@@ -490,7 +491,7 @@ impl Metrics {
                 set(&self.apns_events, &[name, event], count);
             }
         }
-        let now = Instant::now();
+        let now = clock::now();
         for (provider, app, route) in rules.routes() {
             let labels = [provider.label(), app];
             let open = u64::from(route.breaker.is_open());
@@ -517,7 +518,7 @@ impl Metrics {
         }
         let stats = match waiting {
             Some(waiting) => {
-                let asked = waiting.spool().stats(SystemTime::now());
+                let asked = waiting.spool().stats(clock::wall());
                 match tokio::time::timeout(SPOOL_PATIENCE, asked).await {
                     Ok(Ok(stats)) => stats,
                     // The trouble gauge says why; the entries keep their last values.
@@ -559,7 +560,7 @@ fn set(vec: &GaugeVec, labels: &[&str], value: u64) {
 }
 
 fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = clock::wall().duration_since(UNIX_EPOCH);
     i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 

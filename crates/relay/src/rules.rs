@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
+use crate::carrier::Carrier;
 use crate::config::{self, Bodies, Config, ConfiguredCertificate, Presentation, Source};
 use crate::partners::Partners;
 use crate::route::Route;
@@ -42,7 +43,7 @@ pub(crate) struct WindowsPhone {
     /// What it was made of.
     source: Source,
     /// Its client.
-    pub(crate) client: MpnsClient,
+    pub(crate) client: Carrier<MpnsClient>,
     /// The way.
     pub(crate) route: Route,
 }
@@ -65,7 +66,7 @@ impl Rules {
                     Some(before) => Some(before.clone()),
                     None => Some(Arc::new(WindowsPhone {
                         source,
-                        client: MpnsClient::new(options)?,
+                        client: Carrier::new(MpnsClient::new(options)?),
                         route: Route::default(),
                     })),
                 }

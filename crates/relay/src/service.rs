@@ -3,22 +3,24 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pushrelay_push::retry::Patience;
 use pushrelay_sip as sip;
+use pushrelay_spool::Spool;
 use tokio::sync::watch;
 
 use crate::accounts::Accounts;
 use crate::capture::Captures;
+use crate::clock;
 use crate::config::{Config, Limits};
 use crate::gone::GoneDevices;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::trail::Trail;
-use crate::waiting::Waiting;
+use crate::waiting::{self, Waiting};
 
 /// One running relay.
 pub(crate) struct Service {
@@ -56,16 +58,26 @@ const ABSORB: Duration = Duration::from_secs(64);
 impl Service {
     /// Assembles the service from a resolved configuration. Needs a tokio runtime; opens no connection yet.
     pub(crate) async fn assemble(mut config: Config) -> anyhow::Result<Service> {
+        let spool = match config.spool.take() {
+            Some(spool) => Some(waiting::open(spool).await?),
+            None => None,
+        };
+        Service::over(spool, config, RandomState::new().hash_one(0)).await
+    }
+
+    /// The same over a spool that is open, and with these dice.
+    pub(crate) async fn over(
+        spool: Option<Spool>,
+        config: Config,
+        dice: u64,
+    ) -> anyhow::Result<Service> {
         let metrics = Arc::new(Metrics::new());
-        let trail = Arc::new(Trail::new(
-            config.trail,
-            (Instant::now(), SystemTime::now()),
-        ));
+        let trail = Arc::new(Trail::new(config.trail, (clock::now(), clock::wall())));
         let gone = GoneDevices::new(config.gone_devices, config.gone_for);
-        let (waiting, absorbs) = match config.spool.take() {
+        let (waiting, absorbs) = match spool {
             Some(spool) => {
                 let (waiting, absorbs) =
-                    Waiting::open(spool, metrics.clone(), trail.clone(), &gone).await?;
+                    Waiting::take_over(spool, metrics.clone(), trail.clone(), &gone).await?;
                 (Some(Arc::new(waiting)), absorbs)
             }
             None => (None, false),
@@ -85,9 +97,9 @@ impl Service {
             gone,
             patience: Patience::default(),
             dispatch_in_flight,
-            absorbs_until: absorbs.then(|| Instant::now() + ABSORB),
+            absorbs_until: absorbs.then(|| clock::now() + ABSORB),
             afterwork: watch::Sender::new(()),
-            dice: AtomicU64::new(RandomState::new().hash_one(0)),
+            dice: AtomicU64::new(dice),
         };
         service.prepare(&service.rules.load());
         Ok(service)
@@ -114,9 +126,7 @@ impl Service {
     pub(crate) fn spools_first(&self, rules: &Rules) -> bool {
         self.waiting.is_some()
             && (rules.reply_within.is_zero()
-                || self
-                    .absorbs_until
-                    .is_some_and(|until| Instant::now() < until))
+                || self.absorbs_until.is_some_and(|until| clock::now() < until))
     }
 
     /// A number for jitter: evenly distributed, of no use for secrets (SplitMix64).

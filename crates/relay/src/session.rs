@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
 use bytes::{Buf, Bytes};
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::accounts::Account;
+use crate::clock;
 use crate::intake::{self, Intake, Wait};
 use crate::listener;
 use crate::log::printable;
@@ -120,7 +121,7 @@ pub(crate) async fn run<S>(
         ending: None,
         draining: false,
         requests: 0,
-        last_read: Instant::now(),
+        last_read: clock::now(),
         retransmissions: 0,
     };
     let mut deliveries = FuturesUnordered::new();
@@ -130,7 +131,7 @@ pub(crate) async fn run<S>(
     let mut draining = pin!(listener::drained(&mut draining));
     loop {
         while let Some((request, place, wait)) = session.next_wait() {
-            let since = Instant::now();
+            let since = clock::now();
             deliveries.push(async move { (request, since, place, wait.answer().await) });
         }
         let closing = session.ending.is_some();
@@ -234,7 +235,7 @@ struct Session {
 
 impl Session {
     fn read(&mut self, bytes: &[u8]) {
-        self.last_read = Instant::now();
+        self.last_read = clock::now();
         self.connection.receive(bytes, self.last_read);
     }
 
@@ -270,7 +271,7 @@ impl Session {
                         &request,
                         self.sender.as_ref(),
                         place,
-                        SystemTime::now(),
+                        clock::wall(),
                     ) {
                         Intake::Wait(wait) => return Some((request, place, wait)),
                         Intake::Answer(answer, refusal) => {
@@ -332,7 +333,7 @@ impl Session {
         }
         self.answer(
             request,
-            Instant::now(),
+            clock::now(),
             place,
             answer,
             refusal,
@@ -352,7 +353,7 @@ impl Session {
         refusal: Option<Refusal>,
         verdicts: &dyn fmt::Display,
     ) {
-        let now = Instant::now();
+        let now = clock::now();
         self.connection.respond(request.key(), answer, now);
         let elapsed = now.duration_since(since);
         if request.is_message() {
@@ -387,7 +388,7 @@ impl Session {
     }
 
     fn tick(&mut self, idle: bool) {
-        let now = Instant::now();
+        let now = clock::now();
         self.connection.handle_timeout(now);
         // An idle connection must not keep old rules, and the clients in them, alive.
         self.heed_reload();
@@ -456,7 +457,7 @@ impl Outbox {
         if !self.abandoned {
             self.bytes += bytes.len();
             self.queue.push_back(bytes);
-            self.since.get_or_insert_with(Instant::now);
+            self.since.get_or_insert_with(clock::now);
         }
     }
 
@@ -488,7 +489,7 @@ impl Outbox {
             if !bytes.has_remaining() {
                 self.queue.pop_front();
             }
-            self.since = Some(Instant::now());
+            self.since = Some(clock::now());
         }
         if !self.unflushed {
             return Poll::Pending;

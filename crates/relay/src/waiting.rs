@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::config::SpoolConfig;
 use crate::gone::{GoneDevices, Known};
 use crate::metrics::{Ending, Metrics};
@@ -78,17 +79,26 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Opens the spool and takes over what lies in it: entries are counted, gone devices go into `gone`. Also says whether a
-    /// sender may repeat what an earlier life has taken.
+    /// Opens the spool and takes over what lies in it.
     pub(crate) async fn open(
         config: SpoolConfig,
         metrics: Arc<Metrics>,
         trail: Arc<Trail>,
         gone: &GoneDevices,
     ) -> anyhow::Result<(Waiting, bool)> {
-        let SpoolConfig { path, options } = config;
-        let spool = tokio::task::spawn_blocking(move || Spool::open(path, options)).await??;
-        let stats = spool.stats(SystemTime::now()).await?;
+        let spool = open(config).await?;
+        Ok(Waiting::take_over(spool, metrics, trail, gone).await?)
+    }
+
+    /// Takes over what lies in a spool: entries are counted, gone devices go into `gone`. Also says whether a sender may repeat
+    /// what an earlier life has taken.
+    pub(crate) async fn take_over(
+        spool: Spool,
+        metrics: Arc<Metrics>,
+        trail: Arc<Trail>,
+        gone: &GoneDevices,
+    ) -> Result<(Waiting, bool), SpoolError> {
+        let stats = spool.stats(clock::wall()).await?;
         for provider in Provider::ALL {
             let books = metrics.service(provider);
             let waiting = stats.count(lane(provider), State::Waiting).entries;
@@ -162,7 +172,7 @@ impl Waiting {
         if waiters.is_empty() {
             return Ok(());
         }
-        let now = SystemTime::now();
+        let now = clock::wall();
         let entries = || waiters.iter().map(|waiter| entry(waiter, provider));
         let mut result = self.spool.append(entries().collect(), now).await;
         if let Err(SpoolError::Full(bound)) = result
@@ -199,7 +209,7 @@ impl Waiting {
             let barren = &self.barren[place(provider)];
             barren.lock().unwrap_or_else(PoisonError::into_inner)
         };
-        if barren().is_some_and(|since| since.elapsed() < SHED_AGAIN) {
+        if barren().is_some_and(|since| clock::now() < since + SHED_AGAIN) {
             return false;
         }
         // A spool in trouble gives no room.
@@ -208,7 +218,7 @@ impl Waiting {
         for id in &dropped {
             self.settled(provider, *id, Some(Ending::Shed));
         }
-        *barren() = dropped.is_empty().then(Instant::now);
+        *barren() = dropped.is_empty().then(clock::now);
         !dropped.is_empty()
     }
 
@@ -219,7 +229,7 @@ impl Waiting {
         id: Uuid,
         (settlement, ending): (Settlement, Option<Ending>),
     ) {
-        let now = SystemTime::now();
+        let now = clock::wall();
         self.note_deferral(id, &settlement);
         match self.spool.settle_unleased(id, settlement, now).await {
             Ok(Settled::Yes) => {
@@ -249,11 +259,7 @@ impl Waiting {
         self.note_deferral(id, &settlement);
         let (mut lease, mut settlement) = (lease, settlement);
         for attempt in 1..=SETTLE_TRIES {
-            match self
-                .spool
-                .settle(lease, settlement, SystemTime::now())
-                .await
-            {
+            match self.spool.settle(lease, settlement, clock::wall()).await {
                 Ok(Settled::Yes) => return self.settled(provider, id, ending),
                 Ok(Settled::Superseded) => {
                     return self.settled(provider, id, Some(Ending::Superseded));
@@ -278,7 +284,7 @@ impl Waiting {
 
     /// An operator makes entries due at once; those that had been given up wait again.
     pub(crate) async fn retry(&self, selection: Selection) -> Result<Changed, SpoolError> {
-        let changed = self.spool.retry(selection, SystemTime::now()).await?;
+        let changed = self.spool.retry(selection, clock::wall()).await?;
         for provider in Provider::ALL {
             let books = self.metrics.service(provider);
             for entry in of(provider, &changed.list) {
@@ -295,7 +301,7 @@ impl Waiting {
 
     /// An operator drops entries; those that had been given up were counted then.
     pub(crate) async fn discard(&self, selection: Selection) -> Result<Changed, SpoolError> {
-        let changed = self.spool.discard(selection, SystemTime::now()).await?;
+        let changed = self.spool.discard(selection, clock::wall()).await?;
         for provider in Provider::ALL {
             for entry in of(provider, &changed.list) {
                 if entry.was == State::Waiting {
@@ -324,7 +330,7 @@ impl Waiting {
     }
 
     fn note(&self, push: Uuid, what: What) {
-        self.trail.step(push, Instant::now(), what);
+        self.trail.step(push, clock::now(), what);
     }
 }
 
@@ -386,6 +392,12 @@ fn entry(waiter: &Waiter, provider: Provider) -> Entry {
         deferred: waiter.tries.deferred,
         bytes: record::encode(&waiter.record),
     }
+}
+
+/// Opens the spool, without holding up the thread.
+pub(crate) async fn open(config: SpoolConfig) -> anyhow::Result<Spool> {
+    let SpoolConfig { path, options } = config;
+    Ok(tokio::task::spawn_blocking(move || Spool::open(path, options)).await??)
 }
 
 /// Entries of the same device, app and collapse id take each other's place.

@@ -282,7 +282,8 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    pub(super) const ALL: [Ending; 10] = [
+    /// All, in the order of the metrics.
+    pub(crate) const ALL: [Ending; 10] = [
         Ending::Accepted,
         Ending::Gone,
         Ending::Refused,

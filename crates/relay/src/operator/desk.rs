@@ -15,6 +15,7 @@ use super::ask::{
     Heap, Moment, ProviderName, Refused, Stock, cursor,
 };
 use super::story;
+use crate::clock;
 use crate::service::Service;
 use crate::waiting::{self, Waiting};
 
@@ -41,7 +42,7 @@ impl Desk {
 
     /// Answers, and logs what was changed. To be polled to its end: a change that is left halfway would be missing in the books.
     pub(crate) async fn answer(&self, ask: Ask) -> Result<Value, Refused> {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let answer = match ask {
             Ask::SpoolList {
                 which,
