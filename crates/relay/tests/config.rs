@@ -61,7 +61,7 @@ async fn an_unknown_key_names_its_line_and_what_is_known() {
 #[tokio::test]
 async fn every_mistake_names_key_value_and_expectation() {
     type Change = fn(&mut World);
-    let mistakes: [(Change, &[&str]); 12] = [
+    let mistakes: [(Change, &[&str]); 14] = [
         (
             |w| {
                 w.config.insert("reply_within".into(), "soon".into());
@@ -141,6 +141,14 @@ async fn every_mistake_names_key_value_and_expectation() {
                 .unwrap()
             },
             &["apple.apps[0].token", "PKCS#8"],
+        ),
+        (
+            |w| set(&mut w.config, "admin", "trail", 2_000_000),
+            &["admin.trail", "2000000", "at most 1000000"],
+        ),
+        (
+            |w| set(&mut w.config, "admin", "socket", "x".repeat(108)),
+            &["admin.socket", "xxx", "at most 107 bytes"],
         ),
     ];
     for (index, (change, parts)) in mistakes.into_iter().enumerate() {

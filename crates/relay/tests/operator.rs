@@ -160,6 +160,9 @@ async fn what_waits_is_listed_filtered_and_shown_without_anything_secret() {
         ["mpns", "waiting", "contoso", "3", stats.rows()[0][4]]
     );
     assert!(stats.out.contains("trouble         none"), "{}", stats.out);
+    let stats_json = relay.asked(&["spool", "stats", "--json"]).await.json();
+    assert_eq!(stats_json["heaps"][0]["entries"], 3);
+    assert_eq!(stats_json["under_way"][1]["service"], "mpns");
 
     let explained = relay.asked(&["explain", &sent[1].call_id, "--json"]).await;
     for text in [
@@ -792,8 +795,11 @@ async fn explain_tells_of_a_push_that_is_still_under_way() {
         config.insert("reply_within".into(), "20s".into());
     })
     .await;
-    relay.world.apple.stall_connections(true);
     let edge = relay.edge().await;
+    // So that there is a connection that can stall.
+    let first = edge.message(json(), body(&[APPLE])).await.unwrap();
+    assert_eq!(first.status, 200);
+    relay.world.apple.stall_connections(true);
     let request = edge.request(json(), body(&[APPLE]));
     edge.send(&request).await.unwrap();
     relay

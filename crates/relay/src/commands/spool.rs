@@ -314,8 +314,11 @@ async fn stats(reach: &Reach, json: bool) -> anyhow::Result<()> {
         ]);
     }
     table.say();
-    for (name, entries) in &stock.under_way {
-        say_pair("being tried", &format!("{entries} {}", name.label()));
+    for of in &stock.under_way {
+        say_pair(
+            "being tried",
+            &format!("{} {}", of.entries, of.service.label()),
+        );
     }
     say_pair("gone devices", &stock.gone_devices.to_string());
     say_pair("ids remembered", &stock.remembered_ids.to_string());

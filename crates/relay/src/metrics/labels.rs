@@ -323,3 +323,26 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_says_who_must_act() {
+        for refusal in Refusal::ALL {
+            let (who, what) = refusal
+                .note()
+                .split_once(": ")
+                .expect("who, and what to do");
+            assert!(
+                ["nobody", "the operator", "the sender"].contains(&who),
+                "{refusal:?}: {who}"
+            );
+            assert!(
+                what.len() > 10 && !what.ends_with('.'),
+                "{refusal:?}: {what}"
+            );
+        }
+    }
+}

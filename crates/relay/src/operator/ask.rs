@@ -324,13 +324,22 @@ pub(crate) struct Stock {
     /// Every combination that is not empty.
     pub(crate) heaps: Vec<Heap>,
     /// How many are being tried just now, by provider.
-    pub(crate) under_way: Vec<(ProviderName, u64)>,
+    pub(crate) under_way: Vec<UnderWay>,
     /// Devices that are refused at the door.
     pub(crate) gone_devices: u64,
     /// Ids that are remembered after their end, so that a repetition is not pushed again.
     pub(crate) remembered_ids: u64,
     /// Why the spool takes nothing now; absent when all is well.
     pub(crate) trouble: Option<String>,
+}
+
+/// What of one provider is being tried just now.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct UnderWay {
+    /// The provider.
+    pub(crate) service: ProviderName,
+    /// How many entries.
+    pub(crate) entries: u64,
 }
 
 /// Entries of one kind.

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::ask::{
     Ask, Changes, Choice, DeviceLine, DevicePage, Digest, EntryLine, EntryPage, Fault, Forgotten,
-    Heap, Moment, ProviderName, Refused, Stock, cursor,
+    Heap, Moment, ProviderName, Refused, Stock, UnderWay, cursor,
 };
 use super::story;
 use crate::clock;
@@ -108,22 +108,22 @@ impl Desk {
     async fn stock(&self, now: SystemTime) -> Result<Stock, Refused> {
         let spool = self.spool()?.spool();
         let stats = spool.stats(now).await?;
-        let heaps = stats.counts.into_iter();
         Ok(Stock {
-            heaps: heaps
+            heaps: stats
+                .counts
+                .iter()
                 .map(|(lane, state, owner, count)| Heap {
-                    service: provider(lane),
-                    state: state.into(),
-                    partner: owner.into(),
+                    service: provider(*lane),
+                    state: (*state).into(),
+                    partner: owner.to_string(),
                     entries: count.entries,
                     bytes: count.bytes,
                 })
                 .collect(),
             under_way: Provider::ALL
-                .map(|name| {
-                    let leased = stats.leased.iter();
-                    let of = leased.filter(|(lane, _)| *lane == waiting::lane(name));
-                    (name.into(), of.map(|(_, count)| count).sum())
+                .map(|provider| UnderWay {
+                    service: provider.into(),
+                    entries: stats.leased(waiting::lane(provider)),
                 })
                 .to_vec(),
             gone_devices: stats.gone,
