@@ -89,7 +89,11 @@ pub enum DeviceTokenError {
 impl DeviceToken {
     /// Reads a token; upper-case digits become lower-case.
     pub fn parse(text: &str) -> Result<Self, DeviceTokenError> {
-        if let Some(at) = text.bytes().position(|b| !b.is_ascii_hexdigit()) {
+        // No early end: so the compiler looks at many bytes at once.
+        let is_digit = |all, byte: u8| all & byte.is_ascii_hexdigit();
+        if !text.bytes().fold(true, is_digit)
+            && let Some(at) = text.bytes().position(|byte| !byte.is_ascii_hexdigit())
+        {
             return Err(DeviceTokenError::Digit(at));
         }
         if !(8..=200).contains(&text.len()) {

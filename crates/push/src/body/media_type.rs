@@ -14,9 +14,9 @@ pub(super) struct MediaType<'a> {
 impl<'a> MediaType<'a> {
     /// `None` where the part before the parameters is not `token/token`.
     pub(super) fn parse(text: &'a str) -> Option<MediaType<'a>> {
-        let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let (essence, parameters) = split_at_first(text, b';').unwrap_or((text, ""));
         let essence = essence.trim_ascii();
-        let (kind, subtype) = essence.split_once('/')?;
+        let (kind, subtype) = split_at_first(essence, b'/')?;
         (is_token(kind) && is_token(subtype)).then_some(MediaType {
             essence,
             parameters,
@@ -39,7 +39,7 @@ impl<'a> MediaType<'a> {
         while !rest.is_empty() {
             let (one, after) = split_parameter(rest);
             rest = after;
-            let (found, value) = one.split_once('=').unwrap_or((one, ""));
+            let (found, value) = split_at_first(one, b'=').unwrap_or((one, ""));
             if found.trim_ascii().eq_ignore_ascii_case(name) {
                 return Some(unquote(value.trim_ascii()));
             }
@@ -48,12 +48,31 @@ impl<'a> MediaType<'a> {
     }
 }
 
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
+/// What stands before and behind the first of this byte. Each byte is looked at once: `str::split_once` is made for long texts.
+fn split_at_first(text: &str, byte: u8) -> Option<(&str, &str)> {
+    debug_assert!(byte.is_ascii());
+    let at = text.bytes().position(|found| found == byte)?;
+    Some((&text[..at], &text[at + 1..]))
 }
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| TOKEN[usize::from(byte)])
+}
+
+/// RFC 3261 25.1: `token`.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x7f {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
 
 /// The text up to the next semicolon outside quotes, and what follows it.
 fn split_parameter(text: &str) -> (&str, &str) {

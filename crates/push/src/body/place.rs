@@ -75,7 +75,9 @@ pub(super) fn plain(place: Place, member: Member<Text<'_>>) -> Result<Option<Box
 }
 
 fn has_control(text: &str) -> bool {
-    text.bytes().any(|byte| byte.is_ascii_control())
+    // No early end: so the compiler looks at many bytes at once.
+    text.bytes()
+        .fold(false, |any, byte| any | byte.is_ascii_control())
 }
 
 fn boxed(text: Text<'_>) -> Box<str> {
