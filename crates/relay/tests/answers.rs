@@ -285,7 +285,7 @@ async fn a_body_that_is_not_understood_is_415_with_what_is() {
         assert_eq!(answer.status, 415);
         assert_eq!(
             answer.header("Accept"),
-            Some("application/vnd.pushrelay+json")
+            Some("application/vnd.pushrelay+json, application/vnd.pushrelay+xml")
         );
     }
     // Understood, and wrong (bad_input.rs has every other way to be).
