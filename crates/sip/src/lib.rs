@@ -49,7 +49,7 @@ pub use decoder::{Decoder, Frame, FramingError, Refusal};
 pub use fault::Fault;
 pub use limits::Limits;
 pub use message::Message;
-pub use name_addr::NameAddr;
+pub use name_addr::{NameAddr, NameAddrs};
 pub use params::{Param, Params};
 pub use request::Request;
 pub use transactions::TransactionKey;

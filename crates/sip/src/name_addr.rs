@@ -60,6 +60,44 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+/// The addresses of a header that may list several, such as P-Asserted-Identity (RFC 3325 9.1): each read, or why it cannot be.
+#[derive(Clone, Debug)]
+pub struct NameAddrs<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> NameAddrs<'a> {
+    /// Those of one header line's value.
+    pub fn new(value: &'a [u8]) -> Self {
+        NameAddrs { rest: Some(value) }
+    }
+}
+
+impl<'a> Iterator for NameAddrs<'a> {
+    type Item = Result<NameAddr<'a>, &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        let end = separator(rest);
+        self.rest = rest.get(end + 1..);
+        Some(NameAddr::parse(lex::trim(&rest[..end])))
+    }
+}
+
+/// The place of the first comma that stands in neither quotes nor angle brackets, or the end.
+fn separator(value: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        at = match byte {
+            b',' => return at,
+            b'"' => lex::skip_quoted(value, at).unwrap_or(value.len()),
+            b'<' => memchr::memchr(b'>', &value[at..]).map_or(value.len(), |length| at + length),
+            _ => at + 1,
+        };
+    }
+    value.len()
+}
+
 /// Where the parts of a name-addr stand in its value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {

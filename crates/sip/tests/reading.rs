@@ -6,7 +6,7 @@ mod peer;
 use std::time::{Duration, UNIX_EPOCH};
 
 use peer::{Peer, message, message_with};
-use pushrelay_sip::{NameAddr, Request, SipUri, SipUriError, Via};
+use pushrelay_sip::{NameAddr, NameAddrs, Request, SipUri, SipUriError, Via};
 
 /// The request that these bytes are, without faults.
 fn read(bytes: impl AsRef<[u8]>) -> Request {
@@ -487,4 +487,30 @@ fn debug_shows_no_body_and_no_addresses() {
     for secret in ["hello", "kima", "Kim", "contoso"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[test]
+fn a_list_of_addresses_is_parted_at_commas_outside_quotes_and_brackets() {
+    let uris = |value: &'static str| -> Vec<Option<&[u8]>> {
+        let addresses = NameAddrs::new(value.as_bytes());
+        addresses
+            .map(|address| address.ok().map(|address| address.uri()))
+            .collect()
+    };
+    let (kim, tel) = (Some(&b"sip:kim@a.example"[..]), Some(&b"tel:+1425"[..]));
+    // RFC 3325 9.1: a SIP URI and a telephone number.
+    assert_eq!(uris("\"Kim\" <sip:kim@a.example>, tel:+1425"), [kim, tel]);
+    assert_eq!(uris("sip:kim@a.example,\r\n <tel:+1425>"), [kim, tel]);
+    assert_eq!(uris(r#""Akers, \" Kim <x,y>" <sip:kim@a.example>"#), [kim]);
+    assert_eq!(
+        uris("<sip:kim,x@a.example>"),
+        [Some(&b"sip:kim,x@a.example"[..])]
+    );
+    // What is empty or cannot be read is there all the same, and hides nothing behind it.
+    let empty = Some(&b""[..]);
+    assert_eq!(uris(""), [empty]);
+    assert_eq!(uris("<sip:kim@a.example>, ,tel:+1425"), [kim, empty, tel]);
+    assert_eq!(uris("Kim Akers, <sip:kim@a.example>"), [None, kim]);
+    assert_eq!(uris("\"open, <sip:kim@a.example>"), [None]);
+    assert_eq!(uris("<sip:open, <sip:kim@a.example>"), [None]);
 }
