@@ -1,5 +1,5 @@
-//! The other side of every wire of the push relay: a fake Access Edge, a fake Apple, a fake Windows Phone service,
-//! throw-away certificates, and the real daemon as a process.
+//! The other side of every wire of the push relay: a fake Access Edge, a fake Apple, a fake Windows Phone service, a fake
+//! DNS server, throw-away certificates, and the real daemon as a process.
 //!
 //! Not here: any code of the relay itself. The fakes speak the real protocols over real sockets, hold what they receive to
 //! every rule that Apple and Microsoft prescribe, count exactly, and misbehave as a script tells them.
@@ -7,6 +7,7 @@
 pub mod apns;
 pub mod books;
 pub mod daemon;
+pub mod dns;
 pub mod edge;
 pub mod mpns;
 pub mod pki;
@@ -16,6 +17,7 @@ pub mod world;
 
 pub use apns::{ApnsAnswer, ApnsOptions, FakeApns};
 pub use daemon::Daemon;
+pub use dns::{DnsAnswer, FakeDns};
 pub use edge::{FakeEdge, Push, SipAnswer, SipRequest};
 pub use mpns::{FakeMpns, MpnsAnswer, MpnsOptions};
 pub use samples::{Sample, Samples};
