@@ -1,6 +1,6 @@
 //! The SIP addresses that are ours.
 
-use crate::partners::DomainName;
+use crate::domain::DomainName;
 
 /// One SIP URI that pushes are sent to: user and host.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock;
 use crate::config::UnknownBody;
 use crate::delivery::{Arrival, Delivery};
+use crate::identity;
 use crate::metrics::Refusal;
 use crate::rate::Rate;
 use crate::recent::Before;
@@ -237,14 +238,7 @@ fn admit<'a>(
             Refusal::ForeignUri,
         ));
     }
-    let from = request.from().sip_uri();
-    if !from.is_ok_and(|from| sender.partner.speaks_for(from.host())) {
-        let reason = format!(
-            "partner {} may not send for the domain of the From header",
-            sender.partner.name
-        );
-        return Err(refused(403, reason, Refusal::ForeignFrom));
-    }
+    identity::vouch(request, sender)?;
     if !rules.addresses.contains(uri.user(), uri.host()) {
         return Err(refused(
             404,

@@ -290,7 +290,9 @@ impl Gate {
         let Peer { address, presented } = peer;
         let sender = Sender::identify(&self.service, &self.service.rules.load(), presented);
         let (semaphore, result, over) = match &sender {
-            Some(Sender { partner, account }) => {
+            Some(Sender {
+                partner, account, ..
+            }) => {
                 debug!(peer = %address, partner = &*partner.name, "a partner has connected");
                 let result = ConnectionResult::Partner;
                 (&account.connections, result, ConnectionResult::OverPartner)

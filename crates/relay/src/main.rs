@@ -13,7 +13,9 @@ mod commands;
 mod config;
 mod delivery;
 mod dispatch;
+mod domain;
 mod gone;
+mod identity;
 mod intake;
 mod listener;
 mod log;
@@ -34,6 +36,7 @@ mod service;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod srv;
 mod tls;
 mod trail;
 mod validity;

@@ -23,6 +23,7 @@ pub(crate) use self::labels::{
 };
 use crate::clock;
 use crate::rules::Rules;
+use crate::srv::SrvAnswer;
 
 /// One family: what it is called, what it is, and which labels it has.
 pub(crate) struct Family {
@@ -61,6 +62,8 @@ families! {
     REFUSALS = "counter" "pushrelay_refusals_total" ["reason"] "Requests that were refused at the door, by reason.";
     BODIES_DAMAGED = "counter" "pushrelay_bodies_damaged_total" ["kind"] "Bodies that an IM URL filter at the sender has changed: links (an underscore in front of them) or text_in_front; repaired where that is certain.";
     CAPTURES = "counter" "pushrelay_captures_total" ["result"] "Requests to be kept for the operator: kept, dropped because the writer was too slow, failed because the disk would not take them.";
+    SRV_LOOKUPS = "counter" "pushrelay_srv_lookups_total" ["answer"] "Questions to DNS for the hosts that a partner's domain publishes, by the answer.";
+    SRV_LEFT_OUT = "counter" "pushrelay_srv_hosts_left_out_total" [] "Hosts in such answers that were left out: outside the domain, or past the first 32.";
     TARGETS = "counter" "pushrelay_targets_total" ["service"] "Devices named by the MESSAGEs that were decoded.";
     TARGETS_SETTLED = "counter" "pushrelay_targets_settled_total" ["service", "ending"] "Targets by how they ended; unsettled ones were answered 503.";
     TARGETS_WAITING = "gauge" "pushrelay_targets_waiting" ["service"] "Targets that wait in the spool, those being tried included.";
@@ -236,7 +239,9 @@ pub(crate) struct Metrics {
     messages_answered: [IntCounter; 17],
     pub(crate) messages_in_flight: IntGauge,
     pub(crate) message_seconds: Histogram,
-    refusals: [IntCounter; 10],
+    refusals: [IntCounter; 12],
+    srv_answers: [IntCounter; 3],
+    pub(crate) srv_left_out: IntCounter,
     damaged_links: IntCounter,
     damaged_text_in_front: IntCounter,
     captures: [IntCounter; 3],
@@ -281,6 +286,7 @@ impl Metrics {
         let refusals = REFUSALS.counters(&registry);
         let damaged = BODIES_DAMAGED.counters(&registry);
         let captures = CAPTURES.counters(&registry);
+        let srv = SRV_LOOKUPS.counters(&registry);
         let services = Services::new(&registry);
         let operator = OPERATOR_REQUESTS.counters(&registry);
         let reloads = RELOADS.counters(&registry);
@@ -318,6 +324,10 @@ impl Metrics {
                 .with_label_values::<&str>(&[]),
             message_seconds: MESSAGE_SECONDS
                 .histograms(&registry)
+                .with_label_values::<&str>(&[]),
+            srv_answers: SrvAnswer::ALL.map(|answer| srv.with_label_values(&[answer.label()])),
+            srv_left_out: SRV_LEFT_OUT
+                .counters(&registry)
                 .with_label_values::<&str>(&[]),
             refusals: Refusal::ALL.map(|refusal| refusals.with_label_values(&[refusal.label()])),
             damaged_links: damaged.with_label_values(&["links"]),
@@ -420,6 +430,11 @@ impl Metrics {
     /// Counts a request that was to be kept.
     pub(crate) fn capture(&self, result: CaptureResult) {
         self.captures[result as usize].inc();
+    }
+
+    /// Counts what DNS said of a domain.
+    pub(crate) fn srv_answer(&self, answer: SrvAnswer) {
+        self.srv_answers[answer as usize].inc();
     }
 
     /// The counters of one service.

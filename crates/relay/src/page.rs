@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use pushrelay_push::Service as Provider;
 
+use crate::domain::DomainName;
 use crate::metrics::Ending;
+use crate::partners::KnownBy;
 use crate::service::Service;
 
 const HEAD: &str = r#"<!DOCTYPE html>
@@ -97,28 +99,27 @@ fn write_body(page: &mut String, service: &Service) -> std::fmt::Result {
         )?;
     }
 
-    page.push_str("</table><h2>Partners</h2><table><tr><th>partner</th><th>edges</th><th>SIP domains</th></tr>\n");
+    page.push_str("</table><h2>Partners</h2><table><tr><th>partner</th><th>known by</th><th>SIP domains</th></tr>\n");
     for partner in rules.partners.iter() {
         writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             Escaped(&partner.name),
-            partner
-                .edges
-                .iter()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-            partner
-                .domains
-                .iter()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            match &partner.known_by {
+                KnownBy::Edge(edges) => names(edges),
+                KnownBy::Domain => "its domains".to_owned(),
+                KnownBy::Srv => "its domains' SRV records".to_owned(),
+            },
+            names(&partner.domains),
         )?;
     }
     page.push_str("</table><p><a href=\"/metrics\">metrics</a> · <a href=\"/livez\">livez</a> · <a href=\"/readyz\">readyz</a></p>\n");
     Ok(())
+}
+
+fn names(names: &[DomainName]) -> String {
+    let names: Vec<&str> = names.iter().map(DomainName::as_str).collect();
+    names.join(", ")
 }
 
 /// Text inside HTML. What comes from the wire never gets here; the operator's own names are escaped all the same.

@@ -15,12 +15,15 @@ use crate::carrier::Carrier;
 use crate::config::{self, Bodies, Config, ConfiguredCertificate, Presentation, Source};
 use crate::partners::Partners;
 use crate::route::Route;
+use crate::srv::Dns;
 
 /// The rules of the moment.
 pub(crate) struct Rules {
     /// What a new connection's handshake goes by.
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) partners: Partners,
+    /// Who is asked which hosts a domain publishes.
+    pub(crate) dns: Dns,
     pub(crate) addresses: Addresses,
     pub(crate) accepted_status: u16,
     pub(crate) bodies: Bodies,
@@ -76,6 +79,7 @@ impl Rules {
         Ok(Rules {
             tls: config.tls,
             partners: config.partners,
+            dns: Dns::new(config.dns_servers)?,
             addresses: config.addresses,
             accepted_status: config.accepted_status,
             bodies: config.bodies,

@@ -19,6 +19,7 @@ use crate::gone::GoneDevices;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rules::Rules;
+use crate::srv::SrvBook;
 use crate::trail::Trail;
 use crate::waiting::{self, Waiting};
 
@@ -32,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     /// What waits; `None` where no spool is configured.
     pub(crate) waiting: Option<Arc<Waiting>>,
+    /// What the domains of partners publish.
+    pub(crate) srv: SrvBook,
     /// What became of the MESSAGEs of late, for operators.
     pub(crate) trail: Arc<Trail>,
     /// The MESSAGEs of the last half minute.
@@ -86,6 +89,7 @@ impl Service {
         let accounts = Accounts::new(&metrics, limits.connections_per_partner);
         let captures = Captures::start(metrics.clone())?;
         let service = Service {
+            srv: SrvBook::new(metrics.clone()),
             metrics,
             captures,
             rules: ArcSwap::from_pointee(Rules::new(config, None)?),
@@ -111,9 +115,10 @@ impl Service {
         self.rules.store(Arc::new(rules));
     }
 
-    /// Makes ready what rules bring with them: every partner has an account before it says anything, so that its series stand at 0, and
-    /// captures keep to their bounds.
+    /// Makes ready what rules bring with them: every partner has an account before it says anything, so that its series stand at 0, captures keep to
+    /// their bounds, and DNS is asked for what they need to know.
     fn prepare(&self, rules: &Rules) {
+        self.srv.follow(&rules.dns, rules.partners.srv_domains());
         for partner in rules.partners.iter() {
             self.accounts.of(&partner.name);
         }

@@ -28,7 +28,7 @@ use crate::intake::{self, Intake, Wait};
 use crate::listener;
 use crate::log::printable;
 use crate::metrics::{Ended, Refusal};
-use crate::partners::{Partner, Presented};
+use crate::partners::{Partner, Presented, Standing, Voice};
 use crate::rules::Rules;
 use crate::service::Service;
 use crate::trail::{Answered, Place};
@@ -47,6 +47,8 @@ pub(crate) struct Peer {
 pub(crate) struct Sender {
     /// As the rules have it.
     pub(crate) partner: Arc<Partner>,
+    /// What of its domains this peer may speak for.
+    pub(crate) voice: Voice,
     /// What is known of it beyond these rules.
     pub(crate) account: Arc<Account>,
 }
@@ -58,9 +60,18 @@ impl Sender {
         rules: &Rules,
         presented: &Presented,
     ) -> Option<Sender> {
-        let partner = rules.partners.identify(presented)?.clone();
-        let account = service.accounts.of(&partner.name);
-        Some(Sender { partner, account })
+        let identified = rules.partners.identify(presented, &service.srv)?;
+        let account = service.accounts.of(&identified.partner.name);
+        Some(Sender {
+            partner: identified.partner.clone(),
+            voice: identified.voice,
+            account,
+        })
+    }
+
+    /// Whether it may send for users of `host`.
+    pub(crate) fn standing(&self, host: &[u8]) -> Standing {
+        self.voice.standing(&self.partner, host)
     }
 }
 

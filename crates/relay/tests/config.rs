@@ -296,6 +296,68 @@ async fn an_rsa_only_relay_is_warned_of_old_edges() {
     );
 }
 
+#[tokio::test]
+async fn how_a_partner_is_known_must_make_sense() {
+    let (domain, srv) = ("known_by = \"domain\"", "known_by = \"srv\"");
+    let partner = |name: &str, rest: &str| format!("[[partners]]\nname = {name:?}\n{rest}\n");
+    let domains = "domains = [\"a.example\"]";
+    let twice = |known_by: &str| {
+        let of = |name| partner(name, &format!("{known_by}\n{domains}"));
+        of("a") + &of("b")
+    };
+    let cases = [
+        (
+            partner(
+                "a",
+                &format!("known_by = \"srv\"\nedges = [\"sip.a.example\"]\n{domains}"),
+            ),
+            "partners[0].edges: got [\"sip.a.example\"], expected none",
+        ),
+        (
+            partner("a", domains),
+            "partners[0].edges: got an empty list",
+        ),
+        (
+            partner("a", "known_by = \"domain\"\ndomains = [\"*.a.example\"]"),
+            "partners[0].domains[0]: got \"*.a.example\"",
+        ),
+        (
+            partner(
+                "a",
+                "known_by = \"domain\"\ndomains = [\"b\u{fc}cher.example.\"]",
+            ),
+            "partners[0].domains[0]: got \"b\u{fc}cher.example.\"",
+        ),
+        (
+            partner("a", &format!("known_by = \"name\"\n{domains}")),
+            "expected one of `edge`, `domain`, `srv`",
+        ),
+        (
+            twice(domain),
+            "partners: two partners are known by \"a.example\"",
+        ),
+        (
+            twice(srv),
+            "partners: two partners are known by \"a.example\"",
+        ),
+    ];
+    for (partners, expected) in cases {
+        let partners: Table = partners.parse().unwrap();
+        let (code, text) =
+            check_changed(|world| world.config["partners"] = partners["partners"].clone()).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    for (dns, expected) in [
+        (vec!["ns.example.org"], "sip.dns[0]: got \"ns.example.org\""),
+        (vec![], "sip.dns: got an empty list"),
+    ] {
+        let (code, text) = check_changed(|world| set(&mut world.config, "sip", "dns", dns)).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
 /// What is said of the relay's certificate when it is this one; nothing is an error.
 async fn warnings_about(leaf: Leaf) -> String {
     let (code, text) = check_changed(|world| {

@@ -11,7 +11,7 @@ use webpki::EndEntityCert;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
 
 use super::{Resolver, file};
-use crate::partners::DomainName;
+use crate::domain::DomainName;
 use crate::tls;
 
 /// A certificate that ends one day, or a revocation list that must be replaced.

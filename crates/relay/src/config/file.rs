@@ -55,12 +55,14 @@ pub(crate) struct Sip {
     pub(crate) certificates: Vec<CertificateFiles>,
     #[serde(default)]
     pub(crate) names: Vec<String>,
-    #[serde(default = "system_roots", deserialize_with = "one_or_many")]
+    #[serde(default = "system_only", deserialize_with = "one_or_many")]
     pub(crate) client_roots: Vec<String>,
     #[serde(default)]
     pub(crate) crls: Vec<PathBuf>,
     #[serde(default)]
     pub(crate) overdue_crl: OverdueCrl,
+    #[serde(default = "system_only", deserialize_with = "one_or_many")]
+    pub(crate) dns: Vec<String>,
     #[serde(default = "accepted_status")]
     pub(crate) accepted_status: u16,
     #[serde(default)]
@@ -99,7 +101,12 @@ pub(crate) struct CertificateFiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Partner {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) known_by: KnownBy,
+    #[serde(default)]
     pub(crate) edges: Vec<String>,
+    #[serde(default)]
+    pub(crate) common_name: bool,
     pub(crate) domains: Vec<String>,
     pub(crate) apple: Option<bool>,
     pub(crate) windows_phone: Option<bool>,
@@ -107,6 +114,16 @@ pub(crate) struct Partner {
     pub(crate) hide_content: bool,
     pub(crate) rate: Option<f64>,
     pub(crate) burst: Option<u32>,
+}
+
+/// `known_by` of a partner.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KnownBy {
+    #[default]
+    Edge,
+    Domain,
+    Srv,
 }
 
 /// `[apple]`
@@ -421,7 +438,7 @@ fn app_connections() -> usize {
     4
 }
 
-fn system_roots() -> Vec<String> {
+fn system_only() -> Vec<String> {
     vec![system()]
 }
 

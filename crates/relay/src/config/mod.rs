@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) accepted_status: u16,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) partners: Partners,
+    /// Who is asked which hosts a domain publishes; empty where no partner is known by them.
+    pub(crate) dns_servers: Vec<SocketAddr>,
     /// `None` while the platform is switched off.
     pub(crate) apple: Option<Vec<App>>,
     /// `None` while the platform is switched off.
@@ -239,6 +241,7 @@ impl Resolver {
             windows_phone: file.windows_phone.enabled,
         };
         let partners = self.partners(file.partners, &defaults);
+        let dns_servers = self.dns_servers(&file.sip.dns, &partners);
         let anybody = |on: bool, has: fn(&Partner) -> bool| on || partners.iter().any(|p| has(p));
         let apple_on = anybody(file.apple.enabled, |partner| partner.apple);
         let phone_on = anybody(file.windows_phone.enabled, |partner| partner.windows_phone);
@@ -279,6 +282,7 @@ impl Resolver {
                 accepted_status: file.sip.accepted_status,
                 tls,
                 partners,
+                dns_servers,
                 apple,
                 windows_phone,
                 bodies,

@@ -1,6 +1,7 @@
 //! `[sip]` and `[[partners]]`: where pushes arrive, what we show, whom we believe, and who may send.
 
 use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +10,15 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::{PartnerDefaults, Resolver, certificates, file};
 use crate::address::{Address, Addresses};
-use crate::partners::{DomainName, Partner, Partners};
+use crate::domain::DomainName;
+use crate::partners::{KnownBy, Partner, Partners};
 use crate::rate::Rate;
-use crate::tls;
+use crate::{srv, tls};
+
+/// Where this system says which DNS servers it asks.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+const DNS_PORT: u16 = 53;
 
 impl Resolver {
     pub(super) fn addresses(&mut self, sip: &file::Sip) -> Option<Addresses> {
@@ -72,12 +79,13 @@ impl Resolver {
                     format!("{:?} names two partners", partner.name),
                 );
             }
-            let edges = self.names(&format!("{key}.edges"), &partner.edges);
+            let known_by = self.known_by(&key, &partner);
             let domains = self.names(&format!("{key}.domains"), &partner.domains);
             let rate = self.rate(&key, partner.rate, partner.burst);
             list.push(Partner {
                 name: partner.name.into_boxed_str(),
-                edges,
+                known_by,
+                common_name: partner.common_name,
                 domains,
                 apple: partner.apple.unwrap_or(defaults.apple),
                 windows_phone: partner.windows_phone.unwrap_or(defaults.windows_phone),
@@ -85,16 +93,98 @@ impl Resolver {
                 rate,
             });
         }
-        Partners::new(list).unwrap_or_else(|edge| {
+        let partners = Partners::new(list).unwrap_or_else(|name| {
             self.problem(
                 "partners",
                 format!(
-                    "edge {:?} belongs to two partners, expected one",
-                    edge.as_str()
+                    "two partners are known by {:?}, expected one",
+                    name.as_str()
                 ),
             );
             Partners::default()
-        })
+        });
+        let srv_domains = partners.srv_domains().count();
+        if srv_domains > srv::DOMAINS {
+            self.problem(
+                "partners",
+                format!(
+                    "got {srv_domains} domains with known_by = \"srv\", expected at most {}",
+                    srv::DOMAINS
+                ),
+            );
+        }
+        partners
+    }
+
+    fn known_by(&mut self, key: &str, partner: &file::Partner) -> KnownBy {
+        let known_by = match partner.known_by {
+            file::KnownBy::Edge => {
+                return KnownBy::Edge(self.names(&format!("{key}.edges"), &partner.edges));
+            }
+            file::KnownBy::Domain => KnownBy::Domain,
+            file::KnownBy::Srv => KnownBy::Srv,
+        };
+        if !partner.edges.is_empty() {
+            self.problem(
+                format!("{key}.edges"),
+                format!(
+                    "got {:?}, expected none: with known_by = \"domain\" or \"srv\" nobody looks at them",
+                    partner.edges
+                ),
+            );
+        }
+        known_by
+    }
+
+    /// The DNS servers to ask; the system's are only read where somebody is to be asked.
+    pub(super) fn dns_servers(&mut self, texts: &[String], partners: &Partners) -> Vec<SocketAddr> {
+        let needed = partners.srv_domains().next().is_some();
+        let mut servers = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            if text == "system" {
+                if needed {
+                    servers.extend(self.system_dns_servers());
+                }
+            } else if let Ok(address) = text.parse::<SocketAddr>() {
+                servers.push(address);
+            } else if let Ok(address) = text.parse::<IpAddr>() {
+                servers.push((address, DNS_PORT).into());
+            } else {
+                self.problem(
+                    format!("sip.dns[{index}]"),
+                    format!(
+                        "got {text:?}, expected \"system\" or an address such as \"192.0.2.53\" or \"[2001:db8::53]:53\""
+                    ),
+                );
+            }
+        }
+        if texts.is_empty() {
+            self.problem(
+                "sip.dns",
+                "got an empty list, expected \"system\" or an address",
+            );
+        }
+        if needed { servers } else { Vec::new() }
+    }
+
+    fn system_dns_servers(&mut self) -> Vec<SocketAddr> {
+        let read = self.read("sip.dns", Path::new(RESOLV_CONF));
+        let Some(bytes) = read else {
+            return Vec::new();
+        };
+        // What else stands there, and what cannot be read, is of no interest.
+        let (parsed, _) = resolv_conf::Config::parse_with_errors(&bytes);
+        let servers = parsed.nameservers.into_iter();
+        let servers: Vec<_> = servers
+            .map(|server| SocketAddr::new(server.into(), DNS_PORT))
+            .collect();
+        if servers.is_empty() {
+            self.problem(
+                "sip.dns",
+                format!("got \"system\", but {RESOLV_CONF} names no nameserver"),
+            );
+        }
+        servers
     }
 
     fn rate(&mut self, key: &str, rate: Option<f64>, burst: Option<u32>) -> Option<Rate> {

@@ -162,6 +162,10 @@ pub(crate) enum Refusal {
     Stranger,
     /// The peer may not speak for the From domain.
     ForeignFrom,
+    /// The peer may not speak for a domain of P-Asserted-Identity.
+    ForeignIdentity,
+    /// DNS has not said whether the peer may speak for the domain.
+    Unverified,
     /// The Request-URI is not ours.
     ForeignUri,
     /// The partner sends faster than it may.
@@ -177,11 +181,13 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Refusal; 10] = [
+    pub(super) const ALL: [Refusal; 12] = [
         Refusal::Framing,
         Refusal::Fault,
         Refusal::Stranger,
         Refusal::ForeignFrom,
+        Refusal::ForeignIdentity,
+        Refusal::Unverified,
         Refusal::ForeignUri,
         Refusal::OverRate,
         Refusal::NotUnderstood,
@@ -197,6 +203,8 @@ impl Refusal {
             Refusal::Fault => "fault",
             Refusal::Stranger => "stranger",
             Refusal::ForeignFrom => "foreign_from",
+            Refusal::ForeignIdentity => "foreign_identity",
+            Refusal::Unverified => "unverified",
             Refusal::ForeignUri => "foreign_uri",
             Refusal::OverRate => "over_rate",
             Refusal::NotUnderstood => "not_understood",
@@ -220,6 +228,12 @@ impl Refusal {
             }
             Refusal::ForeignFrom => {
                 "the operator: this partner may not send for the domain of From; add it to `[[partners]] domains`"
+            }
+            Refusal::ForeignIdentity => {
+                "the operator: this partner may not send for the domain of P-Asserted-Identity; add it to `[[partners]] domains`"
+            }
+            Refusal::Unverified => {
+                "the operator: DNS does not say which hosts the domain publishes; look at `[sip] dns`"
             }
             Refusal::ForeignUri => {
                 "the sender: the push went to a SIP URI that is none of `[sip] addresses`; compare PushNotificationProxyUri"
