@@ -11,6 +11,8 @@ mod common;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{APPLE, PATIENCE, Relay, binary, body, json};
@@ -18,6 +20,7 @@ use pushrelay_peers::world::World;
 use pushrelay_peers::{FakeEdge, SipAnswer};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use toml::{Table, Value};
 
 /// A second partner, with further keys.
@@ -120,6 +123,76 @@ async fn a_partner_over_its_rate_is_told_when_to_come_again_and_nobody_else_is()
         assert!(Instant::now() < deadline, "never served again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    relay.end().await;
+}
+
+/// Sends this many MESSAGEs at a fixed pace, whatever the relay does; answers a second, all of which must be 200.
+async fn offered(edge: &Arc<FakeEdge>, count: u32, every: Duration) -> f64 {
+    let start = Instant::now();
+    let mut exchanges = JoinSet::new();
+    for number in 0..count {
+        let edge = edge.clone();
+        exchanges.spawn(async move {
+            tokio::time::sleep_until((start + every * number).into()).await;
+            push(&edge).await.status
+        });
+    }
+    while let Some(status) = exchanges.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    f64::from(count) / start.elapsed().as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_partner_at_twenty_times_its_rate_leaves_the_other_its_throughput() {
+    let relay = Relay::configured(|config| {
+        let partners = config["partners"].as_array_mut().unwrap();
+        partners.push(fabrikam("rate = 5"));
+        // This process would spend more on reading a line for each refusal than the relay on refusing.
+        config["log"]["level"] = "info,pushrelay::session=warn".into();
+    })
+    .await;
+    let contoso = Arc::new(relay.edge().await);
+    let greedy = edge_of_fabrikam(&relay).await;
+    let (count, every) = (100, Duration::from_millis(40));
+    let alone = offered(&contoso, count, every).await;
+
+    let (flood_every, most) = (Duration::from_millis(10), 3000);
+    let requests: Vec<_> = (0..most)
+        .map(|_| greedy.request(json(), body(&[APPLE])))
+        .collect();
+    let encoded: Vec<_> = requests.iter().map(|request| request.encode()).collect();
+    let done = Arc::new(AtomicBool::new(false));
+    let (over, begun) = (done.clone(), Instant::now());
+    let flood = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(flood_every);
+        let mut sent = 0;
+        while !over.load(Ordering::Relaxed) && sent < most {
+            ticks.tick().await;
+            greedy.send_raw(&encoded[sent]).await.unwrap();
+            sent += 1;
+        }
+        (greedy, sent, begun.elapsed())
+    });
+    let beside = offered(&contoso, count, every).await;
+    done.store(true, Ordering::Relaxed);
+    let (greedy, sent, elapsed) = flood.await.unwrap();
+    let mut accepted = 0;
+    for request in &requests[..sent] {
+        match greedy.answer_to(request, PATIENCE).await.unwrap().status {
+            200 => accepted += 1,
+            status => assert_eq!(status, 503),
+        }
+    }
+    // What was read after the last was sent had its time too.
+    let allowed = 5.0 * (begun.elapsed().as_secs_f64() + 1.0);
+    assert!(accepted >= 5 && f64::from(accepted) <= allowed.ceil());
+    println!(
+        "contoso offers 25/s: alone {alone:.1}/s; beside fabrikam, which sends {:.0}/s at a rate of 5/s and gets {accepted} of {sent} \
+         through, {beside:.1}/s: {:.1} %",
+        sent as f64 / elapsed.as_secs_f64(),
+        beside / alone * 100.0
+    );
     relay.end().await;
 }
 

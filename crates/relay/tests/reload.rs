@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::{APPLE, PATIENCE, Relay, binary, body, json};
 use pushrelay_peers::books::conservation;
@@ -403,6 +403,39 @@ async fn the_authorities_of_edges_are_replaced_for_who_comes_and_not_for_who_is_
         Err(error) => Err(error),
     };
     assert!(refused.is_err(), "its authority is trusted no more");
+    assert_eq!(status(&old).await, 200);
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_is_replaced_turns_away_who_comes_and_not_who_is_there() {
+    let mut world = World::start().await.unwrap();
+    by_watching(&mut world.config);
+    let sip = world.config["sip"].as_table_mut().unwrap();
+    sip.insert("crls".into(), vec!["list.crl"].into());
+    let due = SystemTime::now() + Duration::from_secs(7 * 24 * 3600);
+    let place = world.dir.path().to_owned();
+    let publish = |pem: &str| {
+        fs::write(place.join("new.crl"), pem).unwrap();
+        fs::rename(place.join("new.crl"), place.join("list.crl")).unwrap();
+    };
+    publish(&world.authority.revoke(&[], due).pem);
+    let relay = Relay::in_world(world).await;
+    let old = relay.edge().await;
+    assert_eq!(status(&old).await, 200);
+
+    let revoked = &relay.world.certificates.edge;
+    publish(&relay.world.authority.revoke(&[revoked], due).pem);
+    reloaded(&relay.daemon, "applied", 1.0).await;
+    let refused = match relay.world.edge(&relay.daemon).await {
+        Ok(edge) => edge.closed(PATIENCE).await,
+        Err(error) => Err(error),
+    };
+    assert!(refused.is_err(), "its certificate is revoked");
+    let revoked = |samples: &pushrelay_peers::Samples| {
+        samples.sum("pushrelay_connections_total", &[("result", "revoked")]) == 1.0
+    };
+    relay.daemon.wait_metrics(PATIENCE, revoked).await.unwrap();
     assert_eq!(status(&old).await, 200);
     relay.end().await;
 }
