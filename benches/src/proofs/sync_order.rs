@@ -166,10 +166,15 @@ impl<'a> Order<'a> {
         };
         let rest = rest.trim_start();
         if rest.starts_with("<... ") {
-            if let Some(call) = self.entered.remove(thread) {
-                return self.left(call, result(rest));
-            }
-            return Ok(());
+            return match self.entered.remove(thread) {
+                // Killed before it returned; the sender has read it all the same.
+                Some(Call::Send(bytes)) if rest.ends_with("= ?") => {
+                    self.sent(&bytes);
+                    Ok(())
+                }
+                Some(call) => self.left(call, result(rest)),
+                None => Ok(()),
+            };
         }
         let Some(call) = self.call(rest) else {
             return Ok(());
@@ -177,7 +182,7 @@ impl<'a> Order<'a> {
         if let Call::Send(bytes) = &call {
             self.judge(bytes)?;
         }
-        if rest.ends_with("<unfinished ...>") {
+        if rest.ends_with("<unfinished ...>") || rest.ends_with("= ?") {
             self.entered.insert(thread.to_owned(), call);
             return Ok(());
         }
@@ -234,13 +239,15 @@ impl<'a> Order<'a> {
                 self.since_sync = 0;
                 self.report.syncs += 1;
             }
-            (Call::Send(bytes), Some(sent)) => {
-                self.stream.feed(&bytes[..sent]);
-                self.report.writes += 1;
-            }
+            (Call::Send(bytes), Some(sent)) => self.sent(&bytes[..sent]),
             _ => {} // failed: nothing has happened
         }
         Ok(())
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        self.stream.feed(bytes);
+        self.report.writes += 1;
     }
 
     /// A frame is a header of 24 octets, whose second word is 0 in all but the last of a transaction, and a page.
@@ -258,7 +265,12 @@ impl<'a> Order<'a> {
         }
     }
 
-    fn close(self) -> anyhow::Result<SyncOrderReport> {
+    fn close(mut self) -> anyhow::Result<SyncOrderReport> {
+        for call in std::mem::take(&mut self.entered).into_values() {
+            if let Call::Send(bytes) = call {
+                self.sent(&bytes);
+            }
+        }
         let expected: u64 = self
             .answers
             .iter()
@@ -497,6 +509,31 @@ mod tests {
             assert!(
                 judge(&[header, page, sync, answer(100)]).is_err(),
                 "{result}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_write_that_a_kill_has_cut_off_counts_as_read() {
+        let [header, page] = frame(1, 1);
+        let [second_header, second_page] = frame(1, 2);
+        let whole = answer(100);
+        let (whole, _) = whole.split_once(" = ").unwrap();
+        for end in ["= ?", "<unfinished ...>"] {
+            let last = format!("{whole} {end}");
+            let lines = [
+                &header,
+                &page,
+                &second_header,
+                &second_page,
+                &sync(),
+                &answer(100),
+                &last,
+            ];
+            assert_eq!(
+                judge(&lines.map(String::clone)).unwrap().answers,
+                2,
+                "{end}"
             );
         }
     }

@@ -106,10 +106,10 @@ async fn an_outage_is_kept_through_and_a_start_over_it_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twice_too_much_is_refused_with_a_retry_after_and_not_with_silence() {
     let plan = overload::OverloadPlan {
-        streams: 2,
-        room: 20,
-        seconds: 2,
-        overload: 4,
+        streams: 1,
+        room: 5,
+        seconds: 3,
+        overload: 6,
     };
     prove(overload::run, plan).await;
 }
