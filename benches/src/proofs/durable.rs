@@ -38,7 +38,7 @@ pub struct DurableReport {
     pub at_rate: Tally,
     /// As fast as it goes, 128 unanswered on each connection.
     pub at_most: Tally,
-    /// Syncs during the first, and how long one takes on the mean without what is added.
+    /// Transactions during the first, each with one sync.
     pub commits: f64,
     /// What one fdatasync of the disk takes by itself.
     pub disk: Duration,
