@@ -337,7 +337,7 @@ fn unread(service: &Service, rules: &Rules, request: &Request, unread: Unread) -
 fn name_damage(answer: Answer, damage: Damage) -> Answer {
     let reason = match answer.reason_text() {
         "" => format!(
-            "repaired what an IM URL filter at the sender did to the body ({damage}): take http: and https: out of (Get-CsImFilterConfiguration).Prefixes"
+            "an IM URL filter at the sender has changed the body ({damage}), repaired where that is certain: take http: and https: out of (Get-CsImFilterConfiguration).Prefixes"
         ),
         first => format!("{first}; an IM URL filter at the sender has changed the body ({damage})"),
     };

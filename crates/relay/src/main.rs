@@ -76,6 +76,8 @@ enum Command {
     Devices(commands::devices::Arguments),
     /// Tell what became of a MESSAGE or a push, who must act and what to do.
     Explain(commands::story::Arguments),
+    /// Show what each decoder makes of a capture or of a body, or draft a mapping for it.
+    Decode(commands::decode::Arguments),
     /// Ask a relay as a partner's Access Edge would, and say what is wrong.
     #[command(subcommand)]
     Probe(commands::probe::Probe),
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Spool(arguments) => commands::spool::spool(arguments),
         Command::Devices(arguments) => commands::devices::devices(arguments),
         Command::Explain(arguments) => commands::story::explain(arguments),
+        Command::Decode(arguments) => commands::decode::decode(&arguments),
         Command::Probe(probe) => commands::probe::probe(&probe),
         Command::Metrics => {
             commands::say(format_args!("{}", metrics::markdown().trim_end()));

@@ -269,6 +269,7 @@ async fn an_unknown_body_is_accepted_once_it_is_on_disk_where_the_operator_wants
     assert_eq!(captures(relay.world.dir.path()).len(), 1);
     // What is known and malformed is still refused.
     assert_eq!(edge.message(json(), "{}").await.unwrap().status, 400);
+    kept(&relay, 2.0).await;
     // And what cannot be kept is not accepted.
     let folder = relay.world.dir.path().join("captures");
     std::fs::remove_dir_all(&folder).unwrap();

@@ -8,6 +8,7 @@ use super::container::{self, Container};
 use super::damage::Damage;
 use super::document::Document;
 use super::media_type::MediaType;
+use super::rule::plain;
 use super::{Body, BodyError, Decoder, Decoders, Headers, json, shape, twin};
 use crate::channel::ChannelPolicy;
 use crate::notification::Notification;
@@ -166,8 +167,13 @@ impl Decoder {
         if let Ok(tree) = &tree {
             flatten(tree, "", &mut explanation.fields);
         }
+        // A mapping need not say what is understood.
+        let understood = |leaf: &str| {
+            matches!(self, Decoder::Mapping(_)) && matches!(leaf, "v" | "targets[0].service")
+        };
         explanation.missing = shape::leaves()
             .into_iter()
+            .filter(|leaf| !understood(leaf))
             .filter(|leaf| !explanation.fields.iter().any(|field| field.fills(leaf)))
             .collect();
         explanation.result = Some(self.decode(document, channels));
@@ -203,12 +209,5 @@ fn flatten(value: &Value, name: &str, fields: &mut Vec<FieldExplanation>) {
             raw: None,
             value: Ok(Some(plain(leaf))),
         }),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }

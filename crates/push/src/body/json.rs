@@ -80,9 +80,10 @@ fn not_json(text: &str, error: &serde_json::Error) -> BodyError {
     let (line, column) = (error.line(), error.column());
     // The Lync URL filter in its "warn" setting puts a text in front of the body.
     if damage::has_text_in_front(text, '{') {
-        return malformed(
-            "expected { at the beginning, got text in front of it: has an IM URL filter at the sender changed the body?",
-        );
+        return malformed("expected { at the beginning, got a text in front of it");
+    }
+    if is_too_deep(text) {
+        return malformed(format_args!("expected at most {LEVELS} levels, got more"));
     }
     let what = match error.classify() {
         Category::Eof => "expected more, got the end of the body",
@@ -90,6 +91,28 @@ fn not_json(text: &str, error: &serde_json::Error) -> BodyError {
         Category::Syntax | Category::Io => "expected JSON, got something else",
     };
     malformed(format_args!("line {line} column {column}: {what}"))
+}
+
+/// The deepest nesting that the JSON reader follows.
+const LEVELS: usize = 128;
+
+/// Whether brackets outside strings are nested deeper than that.
+fn is_too_deep(text: &str) -> bool {
+    let (mut level, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => level += 1,
+            b'}' | b']' if !quoted => level = level.saturating_sub(1),
+            _ => {}
+        }
+        if level >= LEVELS {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -303,6 +303,14 @@ impl Mapping {
         document: &Document<'_>,
         channels: &ChannelPolicy,
     ) -> Result<Notification, BodyError> {
+        // A document that cannot be read is nobody's field.
+        for field in &self.fields {
+            match field.rule.source {
+                Source::Json(_) => drop(document.json()?),
+                Source::Xml(_) => drop(document.xml()?),
+                Source::Group(_) | Source::Header(_) | Source::Constant(_) => {}
+            }
+        }
         let mut tree = self.empty();
         for field in &self.fields {
             let found = self.find(field, document);
@@ -316,7 +324,7 @@ impl Mapping {
         self.finish(tree, channels)
     }
 
-    /// Each field with what was found for it, in the order of the file.
+    /// Each field with what was found for it, in the order of the mapping.
     pub(super) fn explain<'a>(
         &'a self,
         document: &'a Document<'_>,

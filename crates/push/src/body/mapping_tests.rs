@@ -234,12 +234,12 @@ fn what_is_wrong_names_mapping_and_field_and_repeats_nothing() {
         (
             mapping([token(), ("event", json("/t"))]),
             "SECRET",
-            "event: line 1 column 1: expected JSON, got something else",
+            "line 1 column 1: expected JSON, got something else",
         ),
         (
             mapping([token(), ("event", xml("a"))]),
             "SECRET",
-            "event: byte 0: expected text only inside the root element, got it outside",
+            "byte 0: expected text only inside the root element, got it outside",
         ),
     ];
     for (mapping, body, expected) in cases {

@@ -13,6 +13,7 @@ mod media_type;
 mod member;
 mod model;
 mod place;
+mod places;
 mod rule;
 mod shape;
 mod twin;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use damage::Damage;
 pub use explain::{Explanation, FieldExplanation, PartExplanation, Wrapped};
 pub use mapping::{Field, FieldName, Mapping, MappingError, Match, Pattern};
+pub use places::values;
 pub use rule::{JsonPointer, Rule, Source, Transform, XmlPath};
 
 use crate::channel::ChannelPolicy;

@@ -52,15 +52,27 @@ impl XmlPath {
     }
 }
 
+impl Source {
+    /// The key of a mapping file and what stands under it; nothing for a constant.
+    pub fn written(&self) -> (&'static str, &str) {
+        match self {
+            Source::Json(pointer) => ("json", &pointer.0),
+            Source::Xml(path) => ("xml", &path.0),
+            Source::Group(name) => ("group", name),
+            Source::Header(name) => ("header", name),
+            Source::Constant(_) => ("constant", ""),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Json(pointer) => write!(f, "json {}", pointer.0),
-            Source::Xml(path) => write!(f, "xml {}", path.0),
-            Source::Group(name) => write!(f, "group {name}"),
-            Source::Header(name) => write!(f, "header {name}"),
-            Source::Constant(_) => f.write_str("constant"),
+        let (key, place) = self.written();
+        f.write_str(key)?;
+        if !place.is_empty() {
+            write!(f, " {place}")?;
         }
+        Ok(())
     }
 }
 
@@ -224,6 +236,14 @@ impl Rule {
                 .map_err(|_| "expected an integer, got something else");
         }
         Ok(Some(text.into_owned().into()))
+    }
+}
+
+/// A value as a text: a string without its quotes.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

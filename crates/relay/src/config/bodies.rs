@@ -37,6 +37,29 @@ const MAPPING_BYTES: u64 = 64 * 1024;
 
 impl Resolver {
     pub(super) fn bodies(&mut self, file: &file::Bodies, channels: ChannelPolicy) -> Bodies {
+        let decoders = self.decoders(file, channels);
+        let capture = self.capture(file);
+        if file.unknown_body == UnknownBody::AcceptCaptured {
+            if file.capture == CaptureMode::Off {
+                self.problem(
+                    "bodies.unknown_body",
+                    "\"accept-captured\" keeps what it accepts, expected bodies.capture = \"undecodable\" or \"all\"",
+                );
+            }
+            self.warn(
+                "bodies.unknown_body",
+                "bodies that nobody reads are answered with success although nothing is pushed: for commissioning only",
+            );
+        }
+        Bodies {
+            decoders,
+            unknown: file.unknown_body,
+            capture,
+        }
+    }
+
+    /// Only what bodies are read by.
+    pub(super) fn decoders(&mut self, file: &file::Bodies, channels: ChannelPolicy) -> Decoders {
         let mut decoders = Vec::new();
         for (index, name) in file.decoders.iter().enumerate() {
             if file.decoders[..index].contains(name) {
@@ -67,24 +90,7 @@ impl Resolver {
                 "not used: bodies.decoders does not name \"mappings\"",
             );
         }
-        let capture = self.capture(file);
-        if file.unknown_body == UnknownBody::AcceptCaptured {
-            if capture.is_none() {
-                self.problem(
-                    "bodies.unknown_body",
-                    "\"accept-captured\" keeps what it accepts, expected bodies.capture = \"undecodable\" or \"all\"",
-                );
-            }
-            self.warn(
-                "bodies.unknown_body",
-                "bodies that nobody reads are answered with success although nothing is pushed: for commissioning only",
-            );
-        }
-        Bodies {
-            decoders: Decoders::ordered(channels, decoders),
-            unknown: file.unknown_body,
-            capture,
-        }
+        Decoders::ordered(channels, decoders)
     }
 
     fn mappings(&mut self, file: &file::Bodies) -> Vec<pushrelay_push::body::Mapping> {
@@ -152,9 +158,9 @@ impl Resolver {
         };
         let folder = file.capture_folder.as_deref().map(|path| self.path(path));
         let Some(folder) = folder.or_else(state) else {
-            self.problem(
+            self.warn(
                 "bodies.capture_folder",
-                "got none, expected a folder for captures",
+                "got none, and systemd has set no $STATE_DIRECTORY: nothing is captured",
             );
             return None;
         };

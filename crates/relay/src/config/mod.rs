@@ -25,7 +25,8 @@ use std::time::{Duration, SystemTime};
 
 use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint};
 use pushrelay_providers::mpns::MpnsOptions;
-use pushrelay_push::Environment;
+use pushrelay_push::body::{Decoders, Mapping};
+use pushrelay_push::{ChannelPolicy, Environment};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::address::Addresses;
@@ -194,6 +195,31 @@ pub(crate) fn roots(text: &str) -> Result<Arc<RootCertStore>, String> {
     found.ok_or_else(|| {
         let problem = resolver.problems.first();
         problem.map(ToString::to_string).unwrap_or_default()
+    })
+}
+
+/// Only what bodies are read by, for whoever may not read the keys: the decoders of `path`, and the channels that it allows.
+pub(crate) fn decoders(path: &Path) -> Result<(Decoders, ChannelPolicy), Vec<Problem>> {
+    let broken = |text| Loaded::broken(text, Files::default()).problems;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| broken(format!("cannot be read: {error}")))?;
+    let file = toml::from_str::<file::File>(&text)
+        .map_err(|error| broken(error.to_string().trim_end().to_owned()))?;
+    let mut resolver = Resolver::new(path, SystemTime::UNIX_EPOCH, Files::default());
+    let channels = file.windows_phone.channels();
+    let decoders = resolver.decoders(&file.bodies, channels.clone());
+    if resolver.problems.is_empty() {
+        Ok((decoders, channels))
+    } else {
+        Err(resolver.problems)
+    }
+}
+
+/// A mapping that is not yet a file; the error is the first of its problems.
+pub(crate) fn mapping(name: &str, text: &str) -> Result<Option<Mapping>, String> {
+    mapping::read(name, text).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string);
+        first.unwrap_or_default()
     })
 }
 
