@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::{PATIENCE, Relay, binary, body, json};
+use pushrelay_peers::Samples;
+use pushrelay_peers::daemon::Signal;
 use pushrelay_peers::world::{World, device_token};
 use serde_json::Value;
 use toml::Table;
@@ -67,7 +69,7 @@ async fn from_an_unknown_body_to_a_push_in_six_steps() {
             .parse()
             .unwrap();
     world.config.insert("bodies".into(), bodies.into());
-    let mut relay = Relay::in_world(world).await;
+    let relay = Relay::in_world(world).await;
     let edge = relay.edge().await;
     let content_type = "application/vnd.invented.alert+xml; charset=utf-8";
     let answer = edge
@@ -119,11 +121,17 @@ async fn from_an_unknown_body_to_a_push_in_six_steps() {
     }
 
     // 5. The relay takes it over.
-    relay.daemon.terminate().await.unwrap();
-    relay.daemon = relay.world.daemon(binary()).await.unwrap();
+    let applied =
+        |samples: &Samples| samples.sum("pushrelay_reloads_total", &[("result", "applied")]);
+    let before = applied(&relay.daemon.metrics().await.unwrap());
+    relay.daemon.signal(Signal::HUP).unwrap();
+    relay
+        .daemon
+        .wait_metrics(PATIENCE, |samples| applied(samples) > before)
+        .await
+        .unwrap();
 
-    // 6. The next MESSAGE is pushed.
-    let edge = relay.edge().await;
+    // 6. The next MESSAGE, over the same connection, is pushed.
     let answer = edge
         .message(content_type, invented(&device_token(2), 3))
         .await

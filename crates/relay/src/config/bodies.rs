@@ -153,11 +153,9 @@ impl Resolver {
         if file.capture == CaptureMode::Off {
             return None;
         }
-        let state = || {
-            std::env::var_os("STATE_DIRECTORY").map(|folder| PathBuf::from(folder).join("captures"))
-        };
+        let state = self.state.as_ref().map(|folder| folder.join("captures"));
         let folder = file.capture_folder.as_deref().map(|path| self.path(path));
-        let Some(folder) = folder.or_else(state) else {
+        let Some(folder) = folder.or(state) else {
             self.warn(
                 "bodies.capture_folder",
                 "got none, and systemd has set no $STATE_DIRECTORY: nothing is captured",
