@@ -54,6 +54,8 @@ impl Pattern {
     }
 
     pub(super) fn group<'t>(&self, name: &str, text: &'t str) -> Option<&'t str> {
+        // Whoever has no such group need not look through the text.
+        self.groups().find(|found| *found == name)?;
         self.0
             .captures(text)?
             .name(name)
