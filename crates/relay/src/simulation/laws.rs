@@ -90,17 +90,26 @@ fn early(told: SystemTime, outcome: &Outcome, now: SystemTime) -> Option<String>
 }
 
 fn too_often(state: &State, push: &Push) -> Option<String> {
-    let most = Patience::default().attempts as usize;
+    let deferred = deferrals(push);
+    // Each death may have forgotten one.
+    (deferred >= most_deferrals() + state.deaths.len())
+        .then(|| format!("its device has deferred it {deferred} times"))
+}
+
+/// How often the device itself has deferred a push.
+fn deferrals(push: &Push) -> usize {
     let by_device = |attempt: &&Attempt| {
         attempt.told.is_some_and(|(_, outcome)| {
             let scope = Scope::Device;
             matches!(outcome.verdict, Verdict::Deferred { scope: by, .. } if by == scope)
         })
     };
-    let deferred = push.attempts.iter().filter(by_device).count();
-    // Each death may have forgotten one.
-    (deferred >= most + state.deaths.len())
-        .then(|| format!("its device has deferred it {deferred} times"))
+    push.attempts.iter().filter(by_device).count()
+}
+
+/// After so many a push is given up.
+fn most_deferrals() -> usize {
+    Patience::default().attempts as usize
 }
 
 /// After an outage the backlog ramps: never more under way than the provider has shown to carry.
@@ -204,7 +213,7 @@ fn kept(ledger: &Ledger, state: &State, id: Uuid, now: SystemTime) -> Result<(),
     };
     if push.attempts.iter().any(|one| one.taken || final_word(one))
         || state.told_gone.contains_key(&push.device)
-        || too_often(state, push).is_some()
+        || deferrals(push) >= most_deferrals()
     {
         return Ok(());
     }
