@@ -280,6 +280,14 @@ fn user(uri: &str) -> &str {
 
 /// A text as a person may see it: without control characters, except tabulator and line feed.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    // Most texts show by their bytes alone that there is nothing to take out; of C1 the first is 0xc2. No early end: so the
+    // compiler looks at many bytes at once.
+    let may_be_control = |any, byte: u8| {
+        any | ((byte < b' ') & (byte != b'\t') & (byte != b'\n')) | matches!(byte, 0x7f | 0xc2)
+    };
+    if !text.bytes().fold(false, may_be_control) {
+        return Cow::Borrowed(text);
+    }
     let seen = |c: char| !c.is_control() || matches!(c, '\t' | '\n');
     if text.chars().all(seen) {
         Cow::Borrowed(text)
@@ -402,6 +410,11 @@ mod tests {
     #[test]
     fn control_characters_are_not_shown() {
         assert_eq!(clean("a\0b\u{7f}c\u{9b}d\te\n"), "abcd\te\n");
+        for character in (0..0x3000).filter_map(char::from_u32) {
+            let text = character.to_string();
+            let is_seen = !character.is_control() || matches!(character, '\t' | '\n');
+            assert_eq!(clean(&text), if is_seen { &text } else { "" });
+        }
     }
 
     #[test]
