@@ -8,7 +8,7 @@ use pushrelay_providers::apns::{
 use pushrelay_push::Environment;
 
 use crate::carrier::Carrier;
-use crate::config::{App, Source};
+use crate::config::{App, AppName, Source};
 use crate::route::Route;
 
 /// One app and the connections that carry its pushes.
@@ -19,6 +19,7 @@ pub(crate) struct AppleApp {
     tokens: Option<(Source, Arc<ProviderTokens>)>,
     /// The id that senders name it by.
     pub(crate) id: Arc<str>,
+    name: AppName,
     /// Apple's world; `None` where a URL was given instead.
     environment: Option<Environment>,
     /// What its requests carry.
@@ -55,6 +56,7 @@ impl AppleApp {
             source: app.source,
             tokens,
             id: app.id.into(),
+            name: app.name,
             environment: app.environment,
             hide_content: app.hide_content,
             app: app.app,
@@ -80,20 +82,16 @@ impl AppleApps {
         })
     }
 
-    /// The app with this id, in this environment where one is named. Without an id it is the only app, if there is but one.
+    /// The app that a sender means, in this environment where one is named.
     pub(crate) fn find(
         &self,
         id: Option<&str>,
         environment: Option<Environment>,
     ) -> Option<&Arc<AppleApp>> {
-        let fits = |app: &&Arc<AppleApp>| {
+        let fits = |app: &Arc<AppleApp>| {
             environment.is_none() || app.environment.is_none() || app.environment == environment
         };
-        match id {
-            Some(id) => self.list.iter().filter(|app| *app.id == *id).find(fits),
-            None if self.list.len() == 1 => self.list.iter().find(fits),
-            None => None,
-        }
+        AppName::find(&self.list, |app| &app.name, fits, id)
     }
 
     /// All.

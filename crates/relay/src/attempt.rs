@@ -7,12 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use pushrelay_providers::mpns::MpnsRequest;
-use pushrelay_providers::{Push, apns, mpns};
+use pushrelay_providers::Push;
 use pushrelay_push::apns::ApnsReason;
-use pushrelay_push::present::{AppleLook, Fields, PhoneLook, Shown};
 use pushrelay_push::{
-    Cause, Device, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
+    Cause, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
 };
 use pushrelay_spool::{Fingerprint, Gone};
 use tracing::{debug, error, warn};
@@ -20,6 +18,7 @@ use uuid::Uuid;
 
 use crate::breaker::{Passage, Report};
 use crate::clock;
+use crate::compose::{self, Way};
 use crate::gone::{Known, Tide, fingerprint};
 use crate::partners::Partner;
 use crate::route::Route;
@@ -71,34 +70,13 @@ fn begin(
     {
         return Err(decided(Local::Expired));
     }
-    let looks = &rules.presentation;
-    let hides = looks.hide_content || partner.is_some_and(|partner| partner.hide_content);
-    let fields = |hide_content| Fields {
-        notification: &push.notification,
-        target,
-        hide_content,
-    };
-    match &target.device {
-        Device::Apple(_) => {
-            let on = partner.is_none_or(|partner| partner.apple);
-            let apps = rules.apple.as_ref().filter(|_| on);
-            let apps = apps.ok_or(decided(Local::PlatformOff))?;
-            let app = apps
-                .find(target.app.as_deref(), target.environment)
-                .ok_or(decided(Local::UnknownApp))?
-                .clone();
-            service
-                .at_the_door(target, &app.id)
-                .map_err(|outcome| (provider, outcome))?;
-            let composed = {
-                let fields = fields(hides || app.hide_content);
-                let named = target.app.as_deref().unwrap_or(&app.id);
-                let template = looks.apple.find(named, &push.notification.event);
-                let look = AppleLook::of(&fields, template, app.app.is_voip(target));
-                apns::compose(&push, &app.app, &look).map_err(decided)?
-            };
-            pass(&app.route).map_err(|outcome| (provider, outcome))?;
-            let service = service.clone();
+    let barred = |outcome: Outcome| (provider, outcome);
+    match compose::way(rules, partner, target).map_err(decided)? {
+        Way::Apple(app) => {
+            service.at_the_door(target, &app.id).map_err(barred)?;
+            let composed = compose::for_apple(rules, partner, app, &push).map_err(decided)?;
+            pass(&app.route).map_err(barred)?;
+            let (service, app) = (service.clone(), app.clone());
             Ok(Box::pin(async move {
                 let start = clock::now();
                 let outcome = app.client.send(composed).await;
@@ -107,59 +85,30 @@ fn begin(
                 service.heed(&app.route, &push, &app.id, outcome, took)
             }))
         }
-        Device::WindowsPhone(_) => {
-            let on = partner.is_none_or(|partner| partner.windows_phone);
-            let phone = rules.windows_phone.as_ref().filter(|_| on);
-            let phone = phone.ok_or(decided(Local::PlatformOff))?.clone();
-            service
-                .at_the_door(target, "")
-                .map_err(|outcome| (provider, outcome))?;
-            let composed = {
-                let fields = fields(hides || looks.phone_hides);
-                let app = target.app.as_deref().unwrap_or_default();
-                let look = PhoneLook::of(&fields, looks.phone.find(app, &push.notification.event));
-                compose_parts(&push, look).map_err(decided)?
-            };
-            pass(&phone.route).map_err(|outcome| (provider, outcome))?;
-            let service = service.clone();
+        Way::WindowsPhone(app) => {
+            service.at_the_door(target, "").map_err(barred)?;
+            let composed = compose::phone_look(rules, partner, app, &push)
+                .and_then(|look| compose::for_phone(look, &push))
+                .map_err(decided)?;
+            pass(&app.route).map_err(barred)?;
+            let (service, app) = (service.clone(), app.clone());
             Ok(Box::pin(async move {
                 let start = clock::now();
                 if let Some(before) = composed.before {
-                    let outcome = phone.client.send(before).await;
+                    let outcome = app.client.send(before).await;
                     let took = service.took(push.id, None, outcome, start);
                     // A tile that is refused keeps nobody from hearing of the message.
                     if !matches!(outcome.verdict, Verdict::Accepted | Verdict::Refused(_)) {
-                        return service.heed(&phone.route, &push, "", outcome, took);
+                        return service.heed(&app.route, &push, "", outcome, took);
                     }
                     service.metrics.service(Provider::Mpns).outcome(&outcome);
                 }
-                let outcome = phone.client.send(composed.last).await;
+                let outcome = app.client.send(composed.last).await;
                 let took = service.took(push.id, None, outcome, start);
-                service.heed(&phone.route, &push, "", outcome, took)
+                service.heed(&app.route, &push, "", outcome, took)
             }))
         }
     }
-}
-
-/// What a Windows Phone gets: a tile perhaps, which may come twice without harm, then what counts.
-struct PhoneRequests {
-    before: Option<MpnsRequest>,
-    last: MpnsRequest,
-}
-
-fn compose_parts(push: &Push, look: PhoneLook<'_>) -> Result<PhoneRequests, Local> {
-    let before = match look.before {
-        Some(tile) => {
-            let push = Push {
-                id: Uuid::new_v5(&push.id, b"tile"),
-                ..push.clone()
-            };
-            Some(mpns::compose(&push, &Shown::Tile(tile), look.delay)?)
-        }
-        None => None,
-    };
-    let last = mpns::compose(push, &look.shown, look.delay)?;
-    Ok(PhoneRequests { before, last })
 }
 
 fn pass(route: &Route) -> Result<(), Outcome> {

@@ -12,7 +12,8 @@ use pushrelay_providers::Push;
 use pushrelay_push::record::{Origin, Record};
 use pushrelay_push::retry::{self, Next, Tries};
 use pushrelay_push::{
-    Expiry, Local, Notification, Outcome, RequestIdentity, Service as Provider, Verdict, push_id,
+    Cause, Expiry, Local, Notification, Outcome, RequestIdentity, Service as Provider, Verdict,
+    push_id,
 };
 use pushrelay_sip::Request;
 use pushrelay_spool::SpoolError;
@@ -176,6 +177,10 @@ impl Delivery {
     fn heard(&mut self, target: usize, outcome: Outcome) {
         let provider = self.provider(target);
         self.verdicts.note(target, provider, outcome);
+        if outcome.cause == Cause::Local(Local::UnknownApp) {
+            let named = &self.notification.targets[target].app;
+            self.verdicts.miss_app(named.as_deref());
+        }
         if !matches!(outcome.verdict, Verdict::Deferred { .. }) {
             self.end(target, Ending::of(&outcome));
         }
@@ -305,7 +310,7 @@ impl Delivery {
                 ..Local::Deadline.outcome()
             });
             let provider = self.provider(*target);
-            if matches!(reason.cause, pushrelay_push::Cause::Local(_)) {
+            if matches!(reason.cause, Cause::Local(_)) {
                 self.service.metrics.service(provider).outcome(&reason);
             }
             self.verdicts.note(*target, provider, reason);

@@ -10,6 +10,7 @@ mod capture;
 mod carrier;
 mod clock;
 mod commands;
+mod compose;
 mod config;
 mod delivery;
 mod dispatch;
@@ -42,6 +43,7 @@ mod trail;
 mod validity;
 mod verdicts;
 mod waiting;
+mod windows_phone;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

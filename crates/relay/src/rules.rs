@@ -5,17 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushrelay_providers::mpns::MpnsClient;
 use pushrelay_push::Service as Provider;
 use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
-use crate::carrier::Carrier;
-use crate::config::{self, Bodies, Config, ConfiguredCertificate, Presentation, Source};
+use crate::config::{Bodies, Config, ConfiguredCertificate, Presentation};
 use crate::partners::Partners;
 use crate::route::Route;
 use crate::srv::Dns;
+use crate::windows_phone::WindowsPhoneApps;
 
 /// The rules of the moment.
 pub(crate) struct Rules {
@@ -34,21 +33,11 @@ pub(crate) struct Rules {
     /// `None` while the platform is switched off.
     pub(crate) apple: Option<AppleApps>,
     /// `None` while the platform is switched off.
-    pub(crate) windows_phone: Option<Arc<WindowsPhone>>,
+    pub(crate) windows_phone: Option<WindowsPhoneApps>,
     /// How notifications look.
     pub(crate) presentation: Presentation,
     /// Every certificate that ends one day.
     pub(crate) certificates: Vec<ConfiguredCertificate>,
-}
-
-/// The Windows Phone service and the way to it.
-pub(crate) struct WindowsPhone {
-    /// What it was made of.
-    source: Source,
-    /// Its client.
-    pub(crate) client: Carrier<MpnsClient>,
-    /// The way.
-    pub(crate) route: Route,
 }
 
 impl Rules {
@@ -63,16 +52,9 @@ impl Rules {
             None => None,
         };
         let windows_phone = match config.windows_phone {
-            Some(config::WindowsPhone { source, options }) => {
+            Some(apps) => {
                 let before = before.and_then(|before| before.windows_phone.as_ref());
-                match before.filter(|before| before.source == source) {
-                    Some(before) => Some(before.clone()),
-                    None => Some(Arc::new(WindowsPhone {
-                        source,
-                        client: Carrier::new(MpnsClient::new(options)?),
-                        route: Route::default(),
-                    })),
-                }
+                Some(WindowsPhoneApps::new(apps, before)?)
             }
             None => None,
         };
@@ -100,17 +82,14 @@ impl Rules {
         self.apple_apps().iter().filter(kept).count()
     }
 
-    /// Every way to a provider, with its app; Windows Phone has none.
+    /// Every way to a provider, with its app.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (Provider, &str, &Route)> {
         let apple = self
             .apple_apps()
             .iter()
             .map(|app| (Provider::Apns, &*app.id, &app.route));
-        apple.chain(
-            self.windows_phone
-                .iter()
-                .map(|phone| (Provider::Mpns, "", &phone.route)),
-        )
+        let phones = self.windows_phone.iter().flat_map(WindowsPhoneApps::list);
+        apple.chain(phones.map(|app| (Provider::Mpns, &*app.id, &app.route)))
     }
 
     /// All of Apple's apps, none while the platform is switched off.

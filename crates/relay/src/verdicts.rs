@@ -14,6 +14,8 @@ use pushrelay_sip::Answer;
 #[derive(Clone, Debug)]
 pub(crate) struct Verdicts {
     list: Vec<Known>,
+    /// The first app that is not configured, as the sender names it.
+    unknown_app: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,12 +41,23 @@ impl Verdicts {
     pub(crate) fn new(targets: usize) -> Verdicts {
         Verdicts {
             list: vec![Known::default(); targets],
+            unknown_app: None,
         }
     }
 
     /// Notes what was said of a target.
     pub(crate) fn note(&mut self, target: usize, provider: Provider, outcome: Outcome) {
         self.list[target].outcome = Some((provider, outcome));
+    }
+
+    /// Remembers the first app that is not configured, for the reason.
+    pub(crate) fn miss_app(&mut self, named: Option<&str>) {
+        let named = named.unwrap_or_default();
+        let shown = named
+            .chars()
+            .take(UNKNOWN_APP_CHARACTERS)
+            .collect::<String>();
+        self.unknown_app.get_or_insert_with(|| shown.into());
     }
 
     /// A target ends by its outcome.
@@ -95,6 +108,9 @@ impl Verdicts {
             .count()
     }
 }
+
+/// So much of an unknown app's id is told back.
+const UNKNOWN_APP_CHARACTERS: usize = 64;
 
 /// `apns:accepted:Success`, one word a target, for the log.
 impl fmt::Display for Verdicts {
@@ -155,7 +171,7 @@ fn unavailable(verdicts: &Verdicts, deferred: usize, all: usize, dice: u64) -> A
         .closed()
         .find(|(_, outcome)| matches!(outcome.verdict, Verdict::Deferred { .. }));
     let first = first
-        .map(|(provider, outcome)| describe(*provider, outcome))
+        .map(|(provider, outcome)| verdicts.describe(*provider, outcome))
         .unwrap_or_default();
     Answer::new(503)
         .reason(format!(
@@ -183,11 +199,29 @@ fn first_reason(verdicts: &Verdicts) -> String {
         .closed()
         .find(|(_, outcome)| outcome.verdict != Verdict::Accepted);
     first
-        .map(|(provider, outcome)| describe(*provider, outcome))
+        .map(|(provider, outcome)| verdicts.describe(*provider, outcome))
         .unwrap_or_default()
 }
 
-/// Which service, and why.
+impl Verdicts {
+    /// Which service, and why.
+    fn describe(&self, provider: Provider, outcome: &Outcome) -> String {
+        let unknown = outcome.cause == Cause::Local(Local::UnknownApp);
+        match self.unknown_app.as_deref().filter(|_| unknown) {
+            Some("") => format!(
+                "{}: the body names no app, and none is the default one here",
+                provider.display_name()
+            ),
+            Some(app) => format!(
+                "{}: no app {:?} of that environment is configured here",
+                provider.display_name(),
+                app
+            ),
+            None => describe(provider, outcome),
+        }
+    }
+}
+
 fn describe(provider: Provider, outcome: &Outcome) -> String {
     let name = provider.display_name();
     match (outcome.verdict, outcome.cause) {
@@ -219,7 +253,8 @@ fn describe(provider: Provider, outcome: &Outcome) -> String {
     }
 }
 
-fn say(local: Local) -> &'static str {
+/// Why something was decided without a provider.
+pub(crate) fn say(local: Local) -> &'static str {
     match local {
         Local::Test => "a test, not forwarded",
         Local::PlatformOff => "this platform is switched off here",

@@ -533,6 +533,7 @@ fn sample_and_manual_hold_exactly_the_keys_of_the_code() {
         &["apple", "templates"],
         &["windows_phone"],
         &["bodies"],
+        &["windows_phone", "apps"],
         &["windows_phone", "templates"],
         &["spool"],
         &["admin"],

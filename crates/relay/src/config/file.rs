@@ -140,6 +140,8 @@ pub(crate) struct Apple {
 #[serde(deny_unknown_fields)]
 pub(crate) struct App {
     pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) default: bool,
     pub(crate) topic: Option<String>,
     pub(crate) environment: Option<AppEnvironment>,
     pub(crate) url: Option<String>,
@@ -193,6 +195,7 @@ pub(crate) struct WindowsPhone {
     pub(crate) roots: String,
     pub(crate) certificate: Option<AppCertificate>,
     pub(crate) hide_content: bool,
+    pub(crate) apps: Vec<PhoneApp>,
     pub(crate) templates: Vec<PhoneTemplate>,
 }
 
@@ -220,6 +223,7 @@ impl Default for WindowsPhone {
             roots: system(),
             certificate: None,
             hide_content: false,
+            apps: Vec::new(),
             templates: Vec::new(),
         }
     }
@@ -281,6 +285,18 @@ pub(crate) enum CaptureMode {
     Off,
     Undecodable,
     All,
+}
+
+/// `[[windows_phone.apps]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PhoneApp {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) default: bool,
+    #[serde(default)]
+    pub(crate) hide_content: bool,
+    pub(crate) certificate: Option<AppCertificate>,
 }
 
 /// `[spool]`

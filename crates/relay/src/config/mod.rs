@@ -2,6 +2,7 @@
 //!
 //! All problems are collected and told at once, each with file, key, value and what was expected.
 
+mod app_name;
 mod bodies;
 mod bounds;
 mod certificates;
@@ -32,6 +33,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::address::Addresses;
 use crate::partners::{Partner, Partners};
 
+pub(crate) use app_name::AppName;
 pub(crate) use bodies::{Bodies, CaptureConfig};
 pub(crate) use certificates::ConfiguredCertificate;
 pub(crate) use file::{Limits, LogFormat, UnknownBody};
@@ -62,7 +64,7 @@ pub(crate) struct Config {
     /// `None` while the platform is switched off.
     pub(crate) apple: Option<Vec<App>>,
     /// `None` while the platform is switched off.
-    pub(crate) windows_phone: Option<WindowsPhone>,
+    pub(crate) windows_phone: Option<Vec<PhoneApp>>,
     pub(crate) bodies: Bodies,
     /// `None` where nothing can wait.
     pub(crate) spool: Option<SpoolConfig>,
@@ -93,6 +95,7 @@ pub(crate) struct App {
     /// Of its provider token alone, which other apps may share.
     pub(crate) token: Option<Source>,
     pub(crate) id: Box<str>,
+    pub(crate) name: AppName,
     pub(crate) app: ApnsApp,
     pub(crate) environment: Option<Environment>,
     pub(crate) endpoint: Endpoint,
@@ -107,9 +110,11 @@ struct PartnerDefaults {
     windows_phone: bool,
 }
 
-/// The Windows Phone service.
-pub(crate) struct WindowsPhone {
+/// An app on Windows Phones, or all of them.
+pub(crate) struct PhoneApp {
     pub(crate) source: Source,
+    pub(crate) name: AppName,
+    pub(crate) hide_content: bool,
     pub(crate) options: MpnsOptions,
 }
 
@@ -273,7 +278,6 @@ impl Resolver {
         let phone_on = anybody(file.windows_phone.enabled, |partner| partner.windows_phone);
         let presentation = Presentation {
             hide_content: file.hide_content,
-            phone_hides: file.windows_phone.hide_content,
             apple: self.apple_templates(file.apple.templates),
             phone: self.phone_templates(std::mem::take(&mut file.windows_phone.templates)),
         };

@@ -15,8 +15,6 @@ use super::Resolver;
 pub(crate) struct Presentation {
     /// Nobody's words are shown.
     pub(crate) hide_content: bool,
-    /// Nobody's words are shown on a Windows Phone.
-    pub(crate) phone_hides: bool,
     /// For Apple's devices.
     pub(crate) apple: Templates<AppleTemplate>,
     /// For Windows Phones.

@@ -9,7 +9,7 @@ use pushrelay_providers::apns::{ApnsApp, Credential, Endpoint, ProviderKey, Prov
 use pushrelay_providers::mpns::MpnsOptions;
 use pushrelay_push::Environment;
 
-use super::{App, Resolver, Source, WindowsPhone, file};
+use super::{App, AppName, PhoneApp, Resolver, Source, file};
 
 /// The longest id of an app: what a body can name.
 const APP_ID_BYTES: usize = 256;
@@ -22,6 +22,7 @@ impl Resolver {
                 "apple.enabled is true, expected at least one [[apple.apps]]",
             );
         }
+        self.one_default("apple.apps", files.iter().map(|app| app.default));
         // One token per team and key, however many apps share it.
         let mut tokens: Vec<(Source, Arc<ProviderTokens>)> = Vec::new();
         let mut apps: Vec<App> = Vec::new();
@@ -49,7 +50,18 @@ impl Resolver {
                     ),
                 );
             }
-            let topic = ApnsApp::new(app.topic.as_ref().unwrap_or(&app.id));
+            let topic = match &app.topic {
+                None if app.id.contains('*') => {
+                    if app.default {
+                        self.problem(
+                            format!("{key}.default"),
+                            "expected a `topic` beside it: a pattern has no topic for what names no app",
+                        );
+                    }
+                    Ok(ApnsApp::named_by_sender())
+                }
+                topic => ApnsApp::new(topic.as_ref().unwrap_or(&app.id)),
+            };
             let topic = topic.map_err(|error| self.problem(format!("{key}.topic"), error));
             self.begin_source(&app);
             let endpoint = self.endpoint(&key, &app, environment);
@@ -60,6 +72,7 @@ impl Resolver {
                 apps.push(App {
                     source: self.source(),
                     token,
+                    name: AppName::new(&app.id, app.default),
                     id: app.id.into_boxed_str(),
                     app: topic,
                     environment,
@@ -193,7 +206,7 @@ impl Resolver {
         }
     }
 
-    pub(super) fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<WindowsPhone> {
+    pub(super) fn windows_phone(&mut self, file: file::WindowsPhone) -> Option<Vec<PhoneApp>> {
         for (index, host) in file.hosts.iter().enumerate() {
             if host.is_empty()
                 || host == "."
@@ -231,16 +244,50 @@ impl Resolver {
                 "senders can make this host talk to addresses of your own network: for tests only",
             );
         }
-        self.begin_source(&file.allow_private_addresses);
+        if file.apps.is_empty() {
+            let app = self.phone_app("windows_phone", &file, None)?;
+            return Some(vec![app]);
+        }
+        let mut apps = Vec::new();
+        for (index, app) in file.apps.iter().enumerate() {
+            let key = format!("windows_phone.apps[{index}]");
+            if file.apps[..index].iter().any(|other| other.id == app.id) {
+                self.problem(format!("{key}.id"), format!("{:?} stands twice", app.id));
+            }
+            apps.extend(self.phone_app(&key, &file, Some(app)));
+        }
+        self.one_default(
+            "windows_phone.apps",
+            file.apps.iter().map(|app| app.default),
+        );
+        Some(apps)
+    }
+
+    /// One app; without a certificate of its own it has that of the service.
+    fn phone_app(
+        &mut self,
+        key: &str,
+        file: &file::WindowsPhone,
+        app: Option<&file::PhoneApp>,
+    ) -> Option<PhoneApp> {
+        self.begin_source(&(file.allow_private_addresses, app));
         let roots = self.roots("windows_phone.roots", from_ref(&file.roots))?;
-        let identity = match &file.certificate {
+        let own = app.and_then(|app| app.certificate.as_ref());
+        let (key, files) = match own {
+            Some(files) => (key, Some(files)),
+            None => ("windows_phone", file.certificate.as_ref()),
+        };
+        let label = app.map_or("mpns", |app| &app.id);
+        let identity = match files {
             Some(files) => {
-                Some(self.identity("windows_phone.certificate", "windows_phone", "mpns", files)?)
+                Some(self.identity(&format!("{key}.certificate"), "windows_phone", label, files)?)
             }
             None => None,
         };
-        Some(WindowsPhone {
+        Some(PhoneApp {
             source: self.source(),
+            name: app.map_or_else(AppName::everybody, |app| AppName::new(&app.id, app.default)),
+            hide_content: file.hide_content || app.is_some_and(|app| app.hide_content),
             options: MpnsOptions {
                 allow_private_addresses: file.allow_private_addresses,
                 roots,
@@ -248,5 +295,11 @@ impl Resolver {
                 ..MpnsOptions::default()
             },
         })
+    }
+
+    fn one_default(&mut self, key: &str, defaults: impl Iterator<Item = bool>) {
+        if defaults.filter(|default| *default).count() > 1 {
+            self.problem(key, "more than one has `default = true`, expected one");
+        }
     }
 }
