@@ -197,7 +197,7 @@ fn play(service: &Service, ledger: &Arc<Ledger>) {
     for app in rules.apple_apps() {
         app.client.play(script(Provider::Apns));
     }
-    for phone in rules.windows_phone.iter() {
+    for phone in rules.windows_phone.iter().flat_map(|apps| apps.list()) {
         phone.client.play(script(Provider::Mpns));
     }
 }
