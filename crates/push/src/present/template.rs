@@ -85,7 +85,7 @@ pub enum TemplateError {
     /// A length that is no number from 1 to 4096.
     #[error("got the length {0:?}, expected 1 to 4096 characters")]
     Length(String),
-    /// More than [`TEMPLATE_BYTES`].
+    /// More than 2048 bytes.
     #[error("got {0} bytes, expected at most 2048")]
     TooLong(usize),
 }

@@ -1,6 +1,6 @@
 //! The admin socket: a Unix socket that its owner and root alone may open, HTTP/1 with JSON, one question a connection.
 //!
-//! `POST /` with an [`Ask`](super::ask::Ask) is answered 200 with its answer, or with an `error`: 400 for a question that cannot be
+//! `POST /` with an [`Ask`] is answered 200 with its answer, or with an `error`: 400 for a question that cannot be
 //! answered, 404 for what is not there, 503 for a spool in trouble.
 
 use std::convert::Infallible;
