@@ -98,7 +98,8 @@ pub(super) fn threads(daemon: &Daemon, name: &str) -> anyhow::Result<Vec<u32>> {
             found.push(thread.and_then(|id| id.parse().ok()).context("a number")?);
         }
     }
-    found.sort_unstable();
+    // In the order of their making: numbers begin anew when the kernel has given out all of them.
+    found.sort_unstable_by_key(|thread| (*thread < process, *thread));
     if found.is_empty() {
         bail!("the daemon has no thread {name:?}");
     }

@@ -45,7 +45,7 @@ mod tests {
         let text = "👨‍👩‍👧‍👦👨‍👩‍👧‍👦";
         assert_eq!(shorten(text, 4, char::len_utf8).as_deref(), Some("👨‍👩‍👧‍👦…"));
         assert_eq!(
-            shorten("e\u{301}e\u{301}", 1, char::len_utf8).as_deref(),
+            shorten("e\u{301}e\u{301}e\u{301}", 1, char::len_utf8).as_deref(),
             Some("e\u{301}…")
         );
     }
