@@ -160,9 +160,7 @@ async fn round(
     };
     let struck = match fault.kind {
         Kind::Call(calls, action) => {
-            let thread = *strace::threads(&daemon, "spool")?
-                .first()
-                .context("a thread")?;
+            let thread = strace::writer(&daemon).await?;
             let expression = format!("inject={calls}:{action}:when={n}");
             let trace = script.ground.world.dir.path().join("strace");
             let options = ["-e", expression.as_str()];

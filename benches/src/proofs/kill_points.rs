@@ -46,8 +46,10 @@ const SCRIPT: Load = Load {
 enum Place {
     /// Any thread, until the daemon is ready.
     Start,
-    /// The thread of this name, from then on.
-    Thread(&'static str),
+    /// The thread that writes the spool, from then on.
+    Writer,
+    /// The thread that speaks SIP and HTTP/2, from then on.
+    Worker,
 }
 
 /// What became of a round.
@@ -63,17 +65,9 @@ pub async fn run(daemon: &Path, plan: &KillPointsPlan) -> anyhow::Result<KillPoi
     let mut ground = Ground::lay(daemon, WorldOptions::default()).await?;
     let passes = [
         ("start", Place::Start, "0s"),
-        ("spool", Place::Thread("spool"), "0s"),
-        (
-            "sockets, spool first",
-            Place::Thread("tokio-rt-worker"),
-            "0s",
-        ),
-        (
-            "sockets, Apple first",
-            Place::Thread("tokio-rt-worker"),
-            "1500ms",
-        ),
+        ("spool", Place::Writer, "0s"),
+        ("sockets, spool first", Place::Worker, "0s"),
+        ("sockets, Apple first", Place::Worker, "1500ms"),
     ];
     for (name, place, reply_within) in passes {
         ground.reply_within(reply_within);
@@ -119,7 +113,7 @@ async fn round(
     let one_worker = [("TOKIO_WORKER_THREADS", "1")];
     let behind = match place {
         Place::Start => strace::before(&expression, &trace),
-        Place::Thread(_) => Vec::new(),
+        Place::Writer | Place::Worker => Vec::new(),
     };
     let mut daemon = ground.launch(&behind, &one_worker)?;
     let end = match place {
@@ -130,10 +124,12 @@ async fn round(
             }
             Err(_) => End::Killed,
         },
-        Place::Thread(name) => {
+        Place::Writer | Place::Worker => {
             daemon.ready().await?;
-            let threads = strace::threads(&daemon, name)?;
-            let thread = *threads.first().context("a thread")?;
+            let thread = match place {
+                Place::Worker => strace::worker(&daemon).await?,
+                Place::Start | Place::Writer => strace::writer(&daemon).await?,
+            };
             let strace =
                 Strace::attach(Tracee::Thread(thread), &["-e", &expression], &trace).await?;
             let end = script(ground, &mut daemon, ledger).await?;

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use pushrelay_peers::Daemon;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -87,23 +87,43 @@ pub(super) fn before(expression: &str, output: &Path) -> Vec<OsString> {
     words
 }
 
-/// The threads of the daemon with this name, as the kernel shows it.
-pub(super) fn threads(daemon: &Daemon, name: &str) -> anyhow::Result<Vec<u32>> {
+/// The one thread of the daemon that writes the spool.
+pub(super) async fn writer(daemon: &Daemon) -> anyhow::Result<u32> {
+    thread(daemon, "spool", "").await
+}
+
+/// The one thread of the daemon that speaks: the worker of its runtime.
+///
+/// The threads for blocking calls bear the same name, and any of them may become the worker. But only the worker waits for
+/// sockets.
+pub(super) async fn worker(daemon: &Daemon) -> anyhow::Result<u32> {
+    thread(daemon, "tokio-rt-worker", "poll").await
+}
+
+/// The only thread with this name that waits in a kernel function whose name contains `wait`; waits until there is one.
+async fn thread(daemon: &Daemon, name: &str, wait: &str) -> anyhow::Result<u32> {
     let process = daemon.pid().context("a daemon that runs")?;
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
-        let entry = entry?;
-        if fs::read_to_string(entry.path().join("comm"))?.trim_end() == name {
-            let thread = entry.file_name().into_string().ok();
-            found.push(thread.and_then(|id| id.parse().ok()).context("a number")?);
+    let start = Instant::now();
+    loop {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = entry?.path();
+            // A thread may end meanwhile.
+            let read = |file| fs::read_to_string(task.join(file)).unwrap_or_default();
+            if read("comm").trim_end() == name && read("wchan").contains(wait) {
+                let id = task.file_name().and_then(|id| id.to_str()?.parse().ok());
+                found.push(id.context("a number")?);
+            }
         }
+        if let [thread] = found[..] {
+            return Ok(thread);
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "the daemon has no one thread {name:?} that waits in *{wait}*: {found:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // In the order of their making: numbers begin anew when the kernel has given out all of them.
-    found.sort_unstable_by_key(|thread| (*thread < process, *thread));
-    if found.is_empty() {
-        bail!("the daemon has no thread {name:?}");
-    }
-    Ok(found)
 }
 
 /// Whether `strace` is there and may trace. Where it is not, there is nothing to prove.
