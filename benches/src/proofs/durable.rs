@@ -51,7 +51,7 @@ pub async fn run(daemon: &Path, plan: &DurablePlan) -> anyhow::Result<DurableRep
     let disk = disk(ground.world.dir.path())?;
     ground.world.apple.refuse_connects().await;
     let delay = format!("inject=fdatasync,fsync:delay_exit={}", plan.sync * 1000);
-    let mut behind = strace::before(&delay, Path::new("/dev/null"));
+    let mut behind = strace::before(&["-e", &delay], Path::new("/dev/null"));
     behind.insert(1, "--seccomp-bpf".into());
     let mut daemon = ground.launch(&behind, &[])?;
     daemon.ready().await?;

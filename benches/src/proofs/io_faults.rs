@@ -4,6 +4,9 @@
 //! lets the n-th call fail with EIO, with ENOSPC, or write nothing and say so. Writes that are cut short in their middle
 //! are the kernel's own: the size of files is limited (RLIMIT_FSIZE) to the n-th step beyond what the log has, until the
 //! first 503 or the end of the script; lifting it is the space that returns.
+//!
+//! Then the same over a start: the script, kill -9, and a start whose n-th call fails. It serves, or it says what is wrong with
+//! its spool and exits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 use pushrelay_peers::{Daemon, WorldOptions};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::ground::{DISPATCHED, Ground, PATIENCE};
+use super::ground::{DISPATCHED, Ground, Load, PATIENCE};
 use super::ledger::{Balance, Ledger, NOTHING};
 use super::strace::{self, Strace, Tracee};
 use crate::generator::{Pace, Plan, Tally};
@@ -55,6 +58,8 @@ enum Kind {
     Call(&'static str, &'static str),
     /// Files may not grow.
     FileSize,
+    /// Every call on the spool's files, so, while the daemon starts over what another has left.
+    Start(&'static str),
 }
 
 const FULL: &str = "the queue of waiting pushes is full";
@@ -63,7 +68,11 @@ const TROUBLE: &str = "the disk for waiting pushes is in trouble";
 /// Calls that change a file.
 const CHANGES: &str = "pwrite64,fsync,fdatasync,ftruncate,fallocate,?unlink,unlinkat";
 
-const FAULTS: [Fault; 5] = [
+/// Every call on a file.
+const ALL: &str = "openat,read,pread64,pwrite64,fsync,fdatasync,ftruncate,fallocate,?stat,?newfstatat,?fstat,?statx,fcntl,\
+                   ?unlink,unlinkat";
+
+const FAULTS: [Fault; 6] = [
     Fault {
         name: "EIO",
         kind: Kind::Call(CHANGES, "error=EIO"),
@@ -92,6 +101,11 @@ const FAULTS: [Fault; 5] = [
         kind: Kind::FileSize,
         reasons: &[FULL, TROUBLE],
     },
+    Fault {
+        name: "EIO at a start",
+        kind: Kind::Start("error=EIO"),
+        reasons: &[TROUBLE],
+    },
 ];
 
 /// By how much the limit of a file's size is raised from case to case: not a divisor of a frame of the log (24 + 4096
@@ -105,6 +119,13 @@ const SCRIPT: Plan = Plan {
     pace: Pace::Window(4),
     messages: 20,
     at_most: PATIENCE,
+};
+
+/// What a start finds.
+const LEFT: Load = Load {
+    connections: 1,
+    window: 4,
+    messages: 20,
 };
 
 /// Carries it out.
@@ -147,6 +168,9 @@ async fn round(
     reasons: &mut BTreeMap<String, u64>,
 ) -> anyhow::Result<bool> {
     ground.new_spool()?;
+    if let Kind::Start(action) = fault.kind {
+        return start(ground, action, n, ledger).await;
+    }
     // A write beyond the limit is an error to see, and no signal to die of.
     let ignoring = ["sh", "-c", r#"trap "" XFSZ; exec "$@""#, "sh"].map(Into::into);
     let mut daemon = ground.launch(&ignoring, &[])?;
@@ -179,10 +203,47 @@ async fn round(
             daemon.kill().await?;
             grown >= limit
         }
+        Kind::Start(_) => bail!("no script: it has a round of its own"),
     };
     ground.take(ledger).await?;
     ledger.end_life();
     Ok(struck)
+}
+
+/// A life that leaves entries behind, then a start with one fault; whether it struck.
+async fn start(
+    ground: &mut Ground,
+    action: &str,
+    n: usize,
+    ledger: &mut Ledger,
+) -> anyhow::Result<bool> {
+    ground.world.apple.refuse_connects().await;
+    let mut daemon = ground.start().await?;
+    let generator = ground.connect(daemon.sip_addr(), 1).await?;
+    ground.send(generator, ledger, LEFT).await?;
+    daemon.kill().await?;
+    ledger.end_life();
+    let spool = ground.spool().display().to_string();
+    let [log, index] = ["-wal", "-shm"].map(|suffix| format!("{spool}{suffix}"));
+    let expression = format!("inject={ALL}:{action}:when={n}");
+    let options = ["-P", &spool, "-P", &log, "-P", &index, "-e", &expression];
+    let trace = ground.world.dir.path().join("strace");
+    let mut daemon = ground.launch(&strace::before(&options, &trace), &[])?;
+    let process = daemon.pid().context("a daemon that runs")?;
+    match daemon.ready().await {
+        Ok(()) => _ = daemon.kill().await?,
+        Err(error) => {
+            let status = daemon.wait(PATIENCE).await?;
+            let logs = daemon.logs();
+            let named = logs.last().is_some_and(|line| line.contains(&spool));
+            ensure!(
+                status.code() == Some(1) && named,
+                "{error}, {status}; expected exit code 1 and the spool's name at last: {logs:#?}"
+            );
+        }
+    }
+    ground.world.apple.accept_connects().await?;
+    Ok(strace::whole(&trace, process).await?.contains("(INJECTED)"))
 }
 
 /// What the sender does.

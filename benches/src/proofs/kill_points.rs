@@ -112,7 +112,7 @@ async fn round(
     // One worker, so that each of its calls has one number.
     let one_worker = [("TOKIO_WORKER_THREADS", "1")];
     let behind = match place {
-        Place::Start => strace::before(&expression, &trace),
+        Place::Start => strace::before(&["-e", &expression], &trace),
         Place::Writer | Place::Worker => Vec::new(),
     };
     let mut daemon = ground.launch(&behind, &one_worker)?;

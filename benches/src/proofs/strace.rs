@@ -79,12 +79,26 @@ impl Strace {
 }
 
 /// The words that put strace before the daemon's start, on all its threads.
-pub(super) fn before(expression: &str, output: &Path) -> Vec<OsString> {
-    let mut words: Vec<OsString> = ["strace", "-D", "-f", "-qq", "-e", expression, "-o"]
-        .map(OsString::from)
-        .into();
+pub(super) fn before(options: &[&str], output: &Path) -> Vec<OsString> {
+    let options = options.iter().copied();
+    let words = ["strace", "-D", "-f", "-q"].into_iter().chain(options);
+    let mut words: Vec<OsString> = words.chain(["-o"]).map(OsString::from).collect();
     words.push(output.into());
     words
+}
+
+/// What a strace that was put before a daemon has seen, when that process has ended.
+pub(super) async fn whole(output: &Path, process: u32) -> anyhow::Result<String> {
+    let (start, process) = (Instant::now(), format!("{process} "));
+    loop {
+        let seen = fs::read_to_string(output)?;
+        let mut of_process = seen.lines().filter(|line| line.starts_with(&process));
+        if of_process.any(|line| line.ends_with("+++")) {
+            return Ok(seen);
+        }
+        ensure!(start.elapsed() < PATIENCE, "strace has not come to its end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The one thread of the daemon that writes the spool.

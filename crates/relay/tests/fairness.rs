@@ -197,6 +197,31 @@ async fn one_partner_at_twenty_times_its_rate_leaves_the_other_its_throughput() 
 }
 
 #[tokio::test]
+async fn a_partner_that_has_filled_its_share_of_the_spool_takes_nothing_from_another() {
+    let relay = Relay::configured(|config| {
+        let partners = config["partners"].as_array_mut().unwrap();
+        partners.push(fabrikam(""));
+        let spool = config["spool"].as_table_mut().unwrap();
+        spool.insert("partner_entries".into(), 2.into());
+    })
+    .await;
+    relay.world.apple.refuse_connects().await;
+    let contoso = relay.edge().await;
+    for status in [200, 200, 503] {
+        let answer = push(&contoso).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("Retry-After").is_some(), status == 503);
+    }
+    assert_eq!(push(&edge_of_fabrikam(&relay).await).await.status, 200);
+    let samples = relay.settled(3.0).await;
+    let refused = [("kind", "owner_entries")];
+    assert_eq!(samples.sum("pushrelay_spool_refusals_total", &refused), 1.0);
+    relay.world.apple.accept_connects().await.unwrap();
+    relay.settled(0.0).await;
+    relay.end().await;
+}
+
+#[tokio::test]
 async fn an_address_that_connects_too_often_is_turned_away_and_no_other_is() {
     let relay = Relay::configured(|config| limits(config, "connections_per_address = 3")).await;
     let address = relay.daemon.sip_addr();

@@ -10,6 +10,17 @@ use std::time::{Duration, Instant};
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::world::device_token;
 use pushrelay_peers::{ApnsAnswer, MpnsAnswer};
+use toml::Table;
+
+/// With these lines under `[spool]`.
+async fn with_spool(lines: &str) -> Relay {
+    let lines: Table = lines.parse().unwrap();
+    Relay::configured(|config| {
+        let spool = config["spool"].as_table_mut().unwrap();
+        spool.extend(lines);
+    })
+    .await
+}
 
 fn iphone(number: u64) -> String {
     format!(
@@ -182,13 +193,7 @@ async fn with_reply_within_zero_everything_goes_to_disk_first() {
 
 #[tokio::test]
 async fn a_full_spool_is_503_with_its_own_reason() {
-    let relay = Relay::configured(|config| {
-        config["spool"]
-            .as_table_mut()
-            .unwrap()
-            .insert("entries".into(), 3.into());
-    })
-    .await;
+    let relay = with_spool("entries = 3").await;
     relay.world.apple.refuse_connects().await;
     let edge = relay.edge().await;
     for number in 0..3 {
@@ -228,13 +233,7 @@ async fn a_full_spool_is_503_with_its_own_reason() {
 /// One of its two targets goes to disk, the other finds no room: both must be in the books, once.
 #[tokio::test]
 async fn a_full_lane_of_one_platform_takes_nothing_from_the_other() {
-    let relay = Relay::configured(|config| {
-        config["spool"]
-            .as_table_mut()
-            .unwrap()
-            .insert("entries".into(), 1.into());
-    })
-    .await;
+    let relay = with_spool("entries = 1").await;
     relay.world.apple.refuse_connects().await;
     relay
         .world
@@ -256,6 +255,41 @@ async fn a_full_lane_of_one_platform_takes_nothing_from_the_other() {
     relay.world.apple.accept_connects().await.unwrap();
     relay.settled(1.0).await;
     assert_eq!(relay.world.apple.received().len(), 1);
+    relay.end().await;
+}
+
+/// Apple answers late, and only one push of the backlog goes at once: nobody else looks at them when their time is over.
+#[tokio::test]
+async fn a_full_lane_drops_what_has_expired_for_what_has_not() {
+    let relay = Relay::configured(|config| {
+        config.insert("reply_within".into(), "0s".into());
+        let spool = config["spool"].as_table_mut().unwrap();
+        spool.insert("entries".into(), 3.into());
+        spool.insert("in_flight".into(), 1.into());
+    })
+    .await;
+    let late = ApnsAnswer::ok().after(Duration::from_secs(8));
+    relay.world.apple.script_default([late]);
+    let edge = relay.edge().await;
+    let living = async |number, seconds| {
+        let ttl = format!("\"v\":1,\"ttl\":{seconds}");
+        let body = body(&[&iphone(number)]).replace("\"v\":1", &ttl);
+        edge.message(json(), body).await.unwrap().status
+    };
+    let begin = Instant::now();
+    for (number, seconds, status) in [(0, 3600, 200), (1, 3, 200), (2, 3, 200), (3, 3600, 503)] {
+        assert_eq!(living(number, seconds).await, status, "{number}");
+    }
+    tokio::time::sleep_until((begin + Duration::from_secs(4)).into()).await;
+    relay.world.apple.script_nothing();
+    for (number, status) in [(4, 200), (5, 200), (6, 503)] {
+        assert_eq!(living(number, 3600).await, status, "{number}");
+    }
+    let samples = relay.settled(0.0).await;
+    let settled = |ending| samples.sum("pushrelay_targets_settled_total", &[("ending", ending)]);
+    assert_eq!(settled("shed"), 2.0);
+    assert_eq!(settled("accepted"), 3.0);
+    assert_eq!(relay.world.apple.received().len(), 3);
     relay.end().await;
 }
 
