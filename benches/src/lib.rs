@@ -2,6 +2,7 @@
 //!
 //! Not here: the commands `load` and `instructions`, which are the program of the same name.
 
+pub mod cpu;
 pub mod generator;
 pub mod message;
 pub mod proofs;

@@ -54,6 +54,8 @@ enum Command {
     Outage(Proof<proofs::outage::OutagePlan>),
     /// Twice as many MESSAGEs as can be delivered
     Overload(Proof<proofs::overload::OverloadPlan>),
+    /// One partner at twenty times its rate beside another
+    Fairness(Proof<proofs::fairness::FairnessPlan>),
     /// The least possible relay
     #[command(hide = true)]
     Floor { site: PathBuf, apple: SocketAddr },
@@ -104,6 +106,7 @@ fn main() -> anyhow::Result<()> {
         Command::Durable(proof) => proof.prove(proofs::durable::run),
         Command::Outage(proof) => proof.prove(proofs::outage::run),
         Command::Overload(proof) => proof.prove(proofs::overload::run),
+        Command::Fairness(proof) => proof.prove(proofs::fairness::run),
         // The daemon's own shape.
         Command::Floor { site, apple } => {
             runtime(Builder::new_multi_thread())?.block_on(floor::serve(&site, apple))

@@ -32,9 +32,17 @@ impl Template {
     /// # Panics
     /// When `body_octets` is less than a push needs, some 400.
     pub fn new(body_octets: usize, run: u64) -> Template {
+        Template::of_domain(EDGE_DOMAIN, body_octets, run)
+    }
+
+    /// The same from a user of another domain.
+    ///
+    /// # Panics
+    /// As [`Template::new`].
+    pub fn of_domain(domain: &str, body_octets: usize, run: u64) -> Template {
         let token = "5ca1ab1e".repeat(6);
         let phone = format!(r#"{{"service":"apns","token":"{token}{PLACE}","app":"{TOPIC}"}}"#);
-        Template::to(&phone, body_octets, run)
+        Template::to(&phone, domain, body_octets, run)
     }
 
     /// The same to a Windows Phone whose channel URI begins so.
@@ -43,24 +51,24 @@ impl Template {
     /// As [`Template::new`].
     pub fn to_windows_phone(channel: &str, body_octets: usize, run: u64) -> Template {
         let phone = format!(r#"{{"service":"mpns","uri":"{channel}{PLACE}"}}"#);
-        Template::to(&phone, body_octets, run)
+        Template::to(&phone, EDGE_DOMAIN, body_octets, run)
     }
 
-    fn to(target: &str, body_octets: usize, run: u64) -> Template {
-        let body = body(target, body_octets);
+    fn to(target: &str, domain: &str, body_octets: usize, run: u64) -> Template {
+        let body = body(target, domain, body_octets);
         let head = format!(
             "MESSAGE {ADDRESS} SIP/2.0\r\n\
              Via: SIP/2.0/TLS 192.0.2.10:49812;branch=z9hG4bK{PLACE};branched=FALSE\r\n\
-             Record-Route: <sip:sip.{EDGE_DOMAIN}:5061;transport=tls;lr;ms-route-sig=aaUR7Gh3pQfTz0yXw9k1>\r\n\
+             Record-Route: <sip:sip.{domain}:5061;transport=tls;lr;ms-route-sig=aaUR7Gh3pQfTz0yXw9k1>\r\n\
              Max-Forwards: 68\r\n\
              Via: SIP/2.0/TLS 10.0.0.21:50321;branch=z9hG4bKC45BE092.1A435385;branched=FALSE;ms-received-port=50321;ms-received-cid=200\r\n\
              Via: SIP/2.0/TLS 10.0.0.20:50110;ms-received-port=50110;ms-received-cid=67F00\r\n\
-             From: \"Kim Akers\"<sip:kima@{EDGE_DOMAIN}>;tag=dfac414f0f;epid=ce4ccd49ad\r\n\
+             From: \"Kim Akers\"<sip:kima@{domain}>;tag=dfac414f0f;epid=ce4ccd49ad\r\n\
              To: <{ADDRESS}>\r\n\
              Call-ID: {run:016x}{PLACE}\r\n\
              CSeq: 1 MESSAGE\r\n\
              User-Agent: RTCC/5.0.0.0 McxService/5.0.0.0\r\n\
-             P-Asserted-Identity: \"Kim Akers\"<sip:kima@{EDGE_DOMAIN}>\r\n\
+             P-Asserted-Identity: \"Kim Akers\"<sip:kima@{domain}>\r\n\
              Content-Type: application/vnd.pushrelay+json; v=1\r\n\
              Content-Length: {body_octets}\r\n\r\n"
         );
@@ -99,11 +107,11 @@ impl Template {
 }
 
 /// A push to one device, its text as long as it takes.
-fn body(target: &str, octets: usize) -> String {
+fn body(target: &str, domain: &str, octets: usize) -> String {
     let start = format!(
         "{{\"v\":1,\"event\":\"im.message\",\"ttl\":3600,\
          \"targets\":[{target}],\
-         \"from\":{{\"uri\":\"sip:kima@{EDGE_DOMAIN}\",\"name\":\"Kim Akers\"}},\
+         \"from\":{{\"uri\":\"sip:kima@{domain}\",\"name\":\"Kim Akers\"}},\
          \"badge\":3,\"sound\":\"default\",\"thread\":\"conv-42\",\
          \"alert\":{{\"title\":\"Kim Akers\",\"body\":\""
     );

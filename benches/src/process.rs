@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use pushrelay_benches::cpu;
 
 /// What is measured: a process that takes SIP and says where.
 pub(crate) struct Subject {
@@ -62,8 +63,7 @@ impl Subject {
 
     /// User and system time so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        cpu_time(&stat).context("utime and stime in /proc/PID/stat")
+        cpu::of_process(self.child.id())
     }
 
     /// The resident memory now and at its highest, MiB.
@@ -139,18 +139,6 @@ fn joined(lines: &LastLines) -> String {
     Vec::from(lines.clone()).join("\n")
 }
 
-/// Fields 14 and 15 of proc(5)'s stat. The second may hold spaces and parentheses.
-fn cpu_time(stat: &str) -> Option<Duration> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(Duration::from_millis((user + system) * 1000 / USER_HZ))
-}
-
-/// Clock ticks in a second as the kernel counts them for us: 100 on every architecture that Linux has today.
-const USER_HZ: u64 = 100;
-
 /// The fake Apple in a process of its own, so that its work is not counted as anybody else's.
 pub(crate) struct Apple {
     child: Child,
@@ -203,13 +191,6 @@ impl Drop for Apple {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_time_is_read_behind_a_name_with_spaces() {
-        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 12 34 0 0 20 0 3 0";
-        assert_eq!(cpu_time(stat), Some(Duration::from_millis(460)));
-        assert_eq!(cpu_time("7 (a"), None);
-    }
 
     #[test]
     fn only_the_sip_listener_is_the_address() {

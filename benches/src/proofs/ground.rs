@@ -37,7 +37,7 @@ pub(super) struct Ground {
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Octets in the body of a MESSAGE.
-const BODY: usize = 600;
+pub(super) const BODY: usize = 600;
 
 /// What the dispatcher may have under way: small, so that the bound of a proof is sharp.
 pub(super) const DISPATCHED: usize = 16;

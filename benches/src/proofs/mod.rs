@@ -7,6 +7,7 @@
 pub mod crash;
 mod dice;
 pub mod durable;
+pub mod fairness;
 pub mod goaway;
 mod ground;
 pub mod io_faults;

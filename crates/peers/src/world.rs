@@ -291,6 +291,13 @@ impl World {
         tls::client(Some(&self.certificates.edge), roots)
     }
 
+    /// The same for an Access Edge of another name, with a certificate of the same authority.
+    pub fn tls_of(&self, edge: &str) -> io::Result<Arc<ClientConfig>> {
+        let identity = self.authority.issue(&Leaf::named(edge).eku(Eku::Server));
+        let roots = tls::roots(&self.certificates.root_pem)?;
+        tls::client(Some(&identity), roots)
+    }
+
     /// Connects as the partner's Access Edge.
     pub async fn edge(&self, relay: &Daemon) -> io::Result<FakeEdge> {
         let identity = &self.certificates.edge;

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use common::binary;
 use pushrelay_benches::proofs::{
-    crash, durable, goaway, has_strace, io_faults, kill_points, outage, overload, sync_order,
-    terminations,
+    crash, durable, fairness, goaway, has_strace, io_faults, kill_points, outage, overload,
+    sync_order, terminations,
 };
 
 /// Carries a proof out and shows what it says.
@@ -112,4 +112,18 @@ async fn twice_too_much_is_refused_with_a_retry_after_and_not_with_silence() {
         overload: 6,
     };
     prove(overload::run, plan).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_times_its_rate_is_refused_to_the_partner_that_sends_it_and_to_no_other() {
+    let plan = fairness::FairnessPlan {
+        rate: 10,
+        connections: 2,
+        window: 2,
+        takes: 5,
+        seconds: 2,
+        rounds: 1,
+        log: false,
+    };
+    prove(fairness::run, plan).await;
 }
