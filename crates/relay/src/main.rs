@@ -8,6 +8,7 @@ mod attempt;
 mod breaker;
 mod capture;
 mod carrier;
+mod certificate;
 mod clock;
 mod commands;
 mod compose;

@@ -4,15 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use webpki::EndEntityCert;
-use x509_parser::extensions::{ParsedExtension, X509Extension};
 
 use super::{Resolver, file};
+use crate::certificate::{self, Facts, SOON, Unusable};
 use crate::domain::DomainName;
-use crate::tls;
 
 /// A certificate that ends one day, or a revocation list that must be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +38,6 @@ impl ExpectedNames {
     }
 }
 
-/// How long before its end a certificate is worth a warning.
-const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
-
 impl Resolver {
     /// Our own certificate for the listener.
     pub(super) fn server_certificate(
@@ -54,90 +49,43 @@ impl Resolver {
         let chain_bytes = self.read(&format!("{key}.chain"), &files.chain);
         let key_bytes = self.read(&format!("{key}.key"), &files.key);
         let (chain_bytes, key_bytes) = (chain_bytes?, key_bytes?);
-        let chain: Vec<CertificateDer<'static>> =
-            match CertificateDer::pem_slice_iter(&chain_bytes).collect::<Result<_, _>>() {
-                Ok(chain) => chain,
-                Err(error) => {
-                    self.problem(
-                        format!("{key}.chain"),
-                        format!("expected PEM certificates: {error}"),
-                    );
-                    return None;
-                }
-            };
-        let Some(leaf) = chain.first().cloned() else {
-            self.problem(
-                format!("{key}.chain"),
-                "got no certificate, expected PEM, our own first, then its issuers",
-            );
-            return None;
-        };
-        let private = match PrivateKeyDer::from_pem_slice(&key_bytes) {
-            Ok(private) => private,
-            Err(error) => {
-                self.problem(
-                    format!("{key}.key"),
-                    format!(
-                        "expected an unencrypted PEM private key (PKCS#8, SEC1 or PKCS#1): {error}"
-                    ),
-                );
+        let certified = match certificate::certified(&chain_bytes, &key_bytes) {
+            Ok(certified) => certified,
+            Err(unusable) => {
+                let (file, text) = match unusable {
+                    Unusable::Chain(text) => ("chain", text),
+                    Unusable::Key(text) => ("key", text),
+                };
+                self.problem(format!("{key}.{file}"), text);
                 return None;
             }
         };
-        let signing = match tls::provider().key_provider.load_private_key(private) {
-            Ok(signing) => signing,
-            Err(error) => {
-                self.problem(
-                    format!("{key}.key"),
-                    format!("expected an ECDSA P-256 or P-384, RSA or Ed25519 key: {error}"),
-                );
-                return None;
-            }
-        };
-        let certified = CertifiedKey::new(chain, signing);
-        if certified.keys_match().is_err() {
-            self.problem(
-                format!("{key}.key"),
-                "this key does not belong to the certificate in `chain`",
-            );
-            return None;
-        }
-        self.judge_leaf(&format!("{key}.chain"), &leaf, expected);
+        self.judge_leaf(&format!("{key}.chain"), certified.cert.first()?, expected);
         Some(certified)
     }
 
     /// What an Edge would make of our certificate.
     fn judge_leaf(&mut self, key: &str, leaf: &CertificateDer<'_>, expected: &ExpectedNames) {
-        let parsed = EndEntityCert::try_from(leaf).ok();
-        let (Some(parsed), Ok((_, read))) = (parsed, x509_parser::parse_x509_certificate(leaf))
-        else {
+        let Some(facts) = Facts::of(leaf) else {
             self.problem(key, "expected an X.509 certificate that can be read");
             return;
         };
-        let names: Vec<&str> = parsed.valid_dns_names().collect();
-        self.judge_names(key, &names, expected);
-        let is_list_place = |extension: &X509Extension<'_>| {
-            matches!(
-                extension.parsed_extension(),
-                ParsedExtension::CRLDistributionPoints(_)
-            )
-        };
-        if !read.extensions().iter().any(is_list_place) {
+        self.judge_names(key, &facts.names, expected);
+        if !facts.names_list {
             self.warn(
                 key,
                 "has no CRL distribution point: an Edge cannot look up whether it is revoked, and may not take it",
             );
         }
-        let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
-        let end = UNIX_EPOCH.checked_add(Duration::from_secs(end));
-        let name = names.first().copied().unwrap_or_default();
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(facts.not_after));
+        let name = facts.names.first().map_or("", String::as_str);
         // A time that this machine cannot hold is far enough away.
         if let Some(end) = end {
             self.judge_expiry(key, "sip", name, end);
         }
     }
 
-    fn judge_names(&mut self, key: &str, names: &[&str], expected: &ExpectedNames) {
+    fn judge_names(&mut self, key: &str, names: &[String], expected: &ExpectedNames) {
         if names.is_empty() {
             self.warn(
                 key,

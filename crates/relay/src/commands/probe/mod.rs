@@ -26,6 +26,7 @@ use dialogue::{Answered, Dialogue};
 use fault::Fault;
 use report::Report;
 
+use crate::certificate::{self, Unusable};
 use crate::config;
 
 /// Which probe.
@@ -190,7 +191,13 @@ fn own_files(peer: &Peer) -> Result<Own, Fault> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|error| Fault::OwnFiles(format!("{}: {error}", path.display())))
     };
-    let key = tls::certified(&read(&peer.cert)?, &read(&peer.key)?).map_err(Fault::OwnFiles)?;
+    let key = certificate::certified(&read(&peer.cert)?, &read(&peer.key)?);
+    let key = key.map_err(|unusable| {
+        Fault::OwnFiles(match unusable {
+            Unusable::Chain(text) => format!("--cert: {text}"),
+            Unusable::Key(text) => format!("--key: {text}"),
+        })
+    })?;
     let roots = config::roots(&peer.roots).map_err(Fault::OwnFiles)?;
     Ok(Own {
         chain: key.cert.clone(),
@@ -201,7 +208,7 @@ fn own_files(peer: &Peer) -> Result<Own, Fault> {
 
 /// An Edge is called sip.contoso.com and speaks for contoso.com.
 fn default_from(chain: &[CertificateDer<'_>]) -> Result<String, Fault> {
-    let names = chain.first().map(tls::names).unwrap_or_default();
+    let names = tls::names(chain);
     let domain = names.first().and_then(|name| name.split_once('.'));
     match domain {
         Some((_, domain)) if domain.contains('.') => Ok(format!("sip:probe@{domain}")),

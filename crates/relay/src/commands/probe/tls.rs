@@ -7,18 +7,11 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
-    verify_tls13_signature,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    AlertDescription, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{AlertDescription, CipherSuite, ClientConfig, Error, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -28,6 +21,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::Own;
 use super::fault::Fault;
 use super::report::Report;
+use crate::certificate::{Facts, SOON};
 use crate::tls;
 
 /// What the relay has shown.
@@ -36,35 +30,10 @@ pub(super) struct Seen {
     legacy: bool,
 }
 
-/// A certificate and its key.
-pub(super) fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("--cert: expected PEM certificates: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| format!("--key: expected an unencrypted PEM private key: {error}"))?;
-    let key = tls::provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| format!("--key: {error}"))?;
-    if chain.is_empty() {
-        return Err("--cert: got no certificate, expected PEM".to_owned());
-    }
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Err(Error::InconsistentKeys(_)) => {
-            Err("--key: this key does not belong to the certificate in --cert".to_owned())
-        }
-        _ => Ok(certified),
-    }
-}
-
-/// The dNSNames of a certificate.
-pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok(parsed) = EndEntityCert::try_from(certificate) else {
-        return Vec::new();
-    };
-    parsed.valid_dns_names().map(str::to_owned).collect()
+/// The dNSNames of the certificate that stands first.
+pub(super) fn names(chain: &[CertificateDer<'_>]) -> Vec<String> {
+    let facts = chain.first().and_then(Facts::of);
+    facts.map(|facts| facts.names).unwrap_or_default()
 }
 
 /// Connects; what goes wrong is named.
@@ -81,7 +50,7 @@ pub(super) async fn handshake(
         false => "TLS 1.2 or 1.3 with our certificate",
     };
     let unusable = |error: Error| Fault::OwnFiles(error.to_string());
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Arc::new(Recorder::new());
     let provider = Arc::new(if legacy {
         old_windows()
     } else {
@@ -110,7 +79,7 @@ pub(super) async fn handshake(
             let version = session.protocol_version().map_or("TLS", version_name);
             let suite = session.negotiated_cipher_suite().map(|suite| suite.suite());
             let chain = recorder.take();
-            let shown = chain.first().map(names).unwrap_or_default().join(", ");
+            let shown = names(&chain).join(", ");
             report.good(
                 "tls",
                 tried.to_owned(),
@@ -164,9 +133,6 @@ pub(super) fn fault_of(error: &io::Error) -> Option<Fault> {
     }
 }
 
-/// What is soon at its end.
-const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
-
 /// Judges the relay's certificate as an Edge would.
 pub(super) fn judge(
     seen: &Seen,
@@ -217,7 +183,7 @@ fn judge_chain(seen: &Seen, roots: &RootCertStore) -> Result<(), Fault> {
 }
 
 fn judge_name(seen: &Seen, name: &str) -> Result<(), Fault> {
-    let names = seen.chain.first().map(self::names).unwrap_or_default();
+    let names = names(&seen.chain);
     if names.iter().any(|have| have.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
@@ -237,26 +203,21 @@ fn judge_name(seen: &Seen, name: &str) -> Result<(), Fault> {
 
 /// What is no fault today.
 fn doubts(leaf: &CertificateDer<'_>, legacy: bool) -> Vec<String> {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf) else {
+    let Some(facts) = Facts::of(leaf) else {
         return Vec::new();
     };
     let mut doubts = Vec::new();
-    let rsa = parsed.public_key().algorithm.algorithm
-        == x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
-    if rsa && !legacy {
+    if facts.rsa && !legacy {
         doubts.push("it is RSA although ECDSA was offered first: Edges on Windows Server 2012 R2 and older need an ECDSA one (try --legacy)".to_owned());
     }
-    let has_list = parsed.extensions().iter().any(|extension| {
-        extension.oid == x509_parser::oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS
-    });
-    if !has_list {
+    if !facts.names_list {
         doubts.push(
             "it has no CRL distribution point: an Edge that looks up revocation may not take it"
                 .to_owned(),
         );
     }
-    let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
-    let left = (UNIX_EPOCH + Duration::from_secs(end)).duration_since(SystemTime::now());
+    let end = UNIX_EPOCH + Duration::from_secs(facts.not_after);
+    let left = end.duration_since(SystemTime::now());
     if let Ok(left) = left
         && left < SOON
     {
@@ -296,18 +257,21 @@ fn suite_name(suite: CipherSuite) -> &'static str {
 }
 
 /// Takes every chain and remembers it; signatures are verified all the same.
-#[derive(Default)]
 struct Recorder {
     chain: Mutex<Vec<CertificateDer<'static>>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Recorder {
-    fn take(&self) -> Vec<CertificateDer<'static>> {
-        std::mem::take(&mut self.chain.lock().unwrap_or_else(PoisonError::into_inner))
+    fn new() -> Recorder {
+        Recorder {
+            chain: Mutex::default(),
+            algorithms: tls::provider().signature_verification_algorithms,
+        }
     }
 
-    fn algorithms() -> WebPkiSupportedAlgorithms {
-        tls::provider().signature_verification_algorithms
+    fn take(&self) -> Vec<CertificateDer<'static>> {
+        std::mem::take(&mut self.chain.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -334,25 +298,5 @@ impl ServerCertVerifier for Recorder {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &Recorder::algorithms())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &Recorder::algorithms())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Recorder::algorithms().supported_schemes()
-    }
+    tls::signature_methods!();
 }
