@@ -197,13 +197,15 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     match entrance {
         Entrance::Tls => {
-            if let Some((stream, presented)) = gate.handshake(stream, address).await {
+            let handshake = gate.handshake(stream, address);
+            if let Some((stream, presented)) = gate.unless_drained(address, handshake).await {
                 let peer = Peer { address, presented };
                 gate.converse(stream, peer, permits).await;
             }
         }
         Entrance::Terminator(trust) => {
-            if let Some(peer) = gate.introduction(&mut stream, trust).await {
+            let introduction = gate.introduction(&mut stream, trust);
+            if let Some(peer) = gate.unless_drained(address, introduction).await {
                 permits.place = gate.connections_by_address.take(peer.address.ip());
                 if permits.place.is_none() {
                     return gate.turned_away(peer.address, ConnectionResult::OverAddress);
@@ -215,6 +217,23 @@ async fn serve(
 }
 
 impl Gate {
+    /// Whoever has not said who it is when the drain begins is nobody's to wait for.
+    async fn unless_drained<T>(
+        &self,
+        address: SocketAddr,
+        arrival: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        let mut draining = self.draining.clone();
+        tokio::select! {
+            arrived = arrival => arrived,
+            () = drained(&mut draining) => {
+                self.service.metrics.connection(ConnectionResult::Draining);
+                debug!(peer = %address, "stopping before the handshake is done, closing");
+                None
+            }
+        }
+    }
+
     async fn handshake(
         &self,
         stream: TcpStream,

@@ -222,7 +222,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) ready: IntGauge,
     pub(crate) connections: IntGauge,
-    connection_results: [IntCounter; 16],
+    connection_results: [IntCounter; 17],
     connections_ended: [IntCounter; 8],
     pub(crate) requests_message: IntCounter,
     pub(crate) requests_options: IntCounter,

@@ -1,6 +1,7 @@
 //! The life of the daemon: bind, serve, drain, end.
 
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -132,23 +133,31 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
     );
     // The receivers live as long as the gate does.
     let _ = drain.send(true);
-    let drained = async {
+    let mut drained = pin!(async {
         while listeners.join_next().await.is_some() {}
         while dispatchers.join_next().await.is_some() {}
         service.afterwork_done().await;
-    };
-    let code = tokio::select! {
-        () = drained => {
-            service.close().await;
+    });
+    let mut asked_again = pin!(either(&mut terminate, &mut interrupt));
+    let mut end = within(grace, drained.as_mut(), asked_again.as_mut()).await;
+    let under_way = || service.metrics.messages_in_flight.get();
+    if end == End::Late && under_way() == 0 {
+        // All that was read is answered: what holds the drain up are peers that do not take their answers, or never stop asking.
+        service.end_grace();
+        end = within(CUT, drained, asked_again).await;
+    }
+    let code = match end {
+        End::Drained => {
+            service.clone().close().await;
             info!("drained");
             ExitCode::SUCCESS
         }
-        () = tokio::time::sleep(grace) => {
-            warn!(messages_in_flight = service.metrics.messages_in_flight.get(), "the grace time is over");
+        End::Late => {
+            warn!(messages_in_flight = under_way(), "the grace time is over");
             ExitCode::FAILURE
         }
-        () = either(&mut terminate, &mut interrupt) => {
-            warn!(messages_in_flight = service.metrics.messages_in_flight.get(), "asked again, ending now");
+        End::AskedAgain => {
+            warn!(messages_in_flight = under_way(), "asked again, ending now");
             ExitCode::FAILURE
         }
     };
@@ -159,6 +168,32 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
         let _ = operators.await;
     }
     Ok(code)
+}
+
+/// How long connections that are cut off at the end of the grace time may take to end: the goodbye of one that is not deaf is a second.
+const CUT: Duration = Duration::from_secs(2);
+
+/// How waiting for a drain has ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Nothing is left.
+    Drained,
+    /// Something is, and the time is over.
+    Late,
+    /// A second signal has come.
+    AskedAgain,
+}
+
+async fn within(
+    time: Duration,
+    drained: Pin<&mut impl Future<Output = ()>>,
+    asked_again: Pin<&mut impl Future<Output = ()>>,
+) -> End {
+    tokio::select! {
+        () = drained => End::Drained,
+        () = tokio::time::sleep(time) => End::Late,
+        () = asked_again => End::AskedAgain,
+    }
 }
 
 /// Files beside the connections of SIP: connections to Apple and to hosts of Windows Phones (320 at most), the admin endpoint's (32),

@@ -51,6 +51,8 @@ pub(crate) struct Service {
     absorbs_until: Option<Instant>,
     /// Held by every task that goes on after its MESSAGE was answered.
     afterwork: watch::Sender<()>,
+    /// Turns true when a drain has had all the time that it may take.
+    grace_over: watch::Sender<bool>,
     dice: AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl Service {
             dispatch_in_flight,
             absorbs_until: absorbs.then(|| clock::now() + ABSORB),
             afterwork: watch::Sender::new(()),
+            grace_over: watch::Sender::new(false),
             dice: AtomicU64::new(dice),
         };
         service.prepare(&service.rules.load());
@@ -156,6 +159,20 @@ impl Service {
     /// Waits until nothing of that kind runs any more.
     pub(crate) async fn afterwork_done(&self) {
         self.afterwork.closed().await;
+    }
+
+    /// Says to every connection that the drain has had all the time that it may take: whoever holds it up is cut off.
+    pub(crate) fn end_grace(&self) {
+        self.grace_over.send_replace(true);
+    }
+
+    /// Waits until that is said.
+    pub(crate) fn grace_over(&self) -> impl Future<Output = ()> + use<> {
+        let mut over = self.grace_over.subscribe();
+        async move {
+            // The sender lives as long as this; if it were gone, ending would be right as well.
+            let _ = over.wait_for(|over| *over).await;
+        }
     }
 
     /// What a SIP connection may cost.

@@ -20,7 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use pushrelay_sip::{Answer, CloseReason, Connection, Output, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::accounts::Account;
 use crate::clock;
@@ -107,6 +107,8 @@ enum Event {
     Draining,
     /// While draining: nothing is under way and nothing has come that was not read.
     Quiet,
+    /// The drain has had all the time that it may take.
+    GraceOver,
     Tick,
     Failed(io::Error),
 }
@@ -130,7 +132,7 @@ pub(crate) async fn run<S>(
         peer,
         outbox: Outbox::default(),
         ending: None,
-        draining: false,
+        phase: Phase::Serving,
         requests: 0,
         last_read: clock::now(),
         retransmissions: 0,
@@ -140,6 +142,7 @@ pub(crate) async fn run<S>(
     let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
     let mut ticks = tokio::time::interval(TICK);
     let mut draining = pin!(listener::drained(&mut draining));
+    let mut grace_over = pin!(service.grace_over());
     loop {
         while let Some((request, place, wait)) = session.next_wait() {
             let since = clock::now();
@@ -174,12 +177,18 @@ pub(crate) async fn run<S>(
                         Err(error) => Event::Failed(error),
                     });
                 }
-                if session.draining && deliveries.is_empty() {
+                if session.phase != Phase::Serving && deliveries.is_empty() {
                     return Poll::Ready(Event::Quiet);
                 }
             }
-            if !session.draining && draining.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Event::Draining);
+            match session.phase {
+                Phase::Serving if draining.as_mut().poll(cx).is_ready() => {
+                    return Poll::Ready(Event::Draining);
+                }
+                Phase::Draining if grace_over.as_mut().poll(cx).is_ready() => {
+                    return Poll::Ready(Event::GraceOver);
+                }
+                _ => {}
             }
             ticks.poll_tick(cx).map(|_| Event::Tick)
         })
@@ -194,8 +203,9 @@ pub(crate) async fn run<S>(
                     session.answer(&request, since, place, &answer, words.refusal(), &words);
                 }
             }
-            Event::Draining => session.draining = true,
+            Event::Draining => session.phase = Phase::Draining,
             Event::Quiet => session.end(Ended::Draining),
+            Event::GraceOver => session.cut(),
             Event::Tick => session.tick(deliveries.is_empty()),
             Event::Failed(error) => {
                 debug!(peer = %session.peer.address, %error, "connection failed");
@@ -206,8 +216,10 @@ pub(crate) async fn run<S>(
     if let Some(ended) = session.ending {
         service.metrics.connection_ended(ended);
     }
-    // The peer may be gone already; nothing depends on the goodbye.
-    let _ = tokio::time::timeout(GOODBYE, goodbye(&mut stream, &mut buffer)).await;
+    if !session.outbox.abandoned {
+        // The peer may be gone already; nothing depends on the goodbye.
+        let _ = tokio::time::timeout(GOODBYE, goodbye(&mut stream, &mut buffer)).await;
+    }
     session.count_retransmissions();
 }
 
@@ -237,11 +249,20 @@ struct Session {
     outbox: Outbox,
     /// Why no more is read; the connection ends when all is answered.
     ending: Option<Ended>,
-    /// What comes now is turned away; the connection ends when nothing comes and all is answered.
-    draining: bool,
+    phase: Phase,
     requests: u32,
     last_read: Instant,
     retransmissions: u64,
+}
+
+/// What is done with what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// It is turned away; the connection ends when nothing comes and all is answered.
+    Draining,
+    /// Nobody waits for the peer any more.
+    Over,
 }
 
 impl Session {
@@ -269,7 +290,7 @@ impl Session {
                 Output::Request(request) => {
                     self.heed_reload();
                     let place = self.count_request(&request);
-                    if self.draining {
+                    if self.phase != Phase::Serving {
                         let answer = Answer::new(503)
                             .reason("this relay is stopping: send it again, here or to another")
                             .retry_after(DRAINED_SENDER_WAITS);
@@ -436,6 +457,17 @@ impl Session {
     /// The stream is of no more use; what was read is finished all the same.
     fn abandon(&mut self, why: Ended) {
         self.end(why);
+        self.outbox.abandon();
+    }
+
+    /// The drain waits no longer: neither for a peer that goes on asking nor for one that does not take its answers.
+    fn cut(&mut self) {
+        self.phase = Phase::Over;
+        if self.outbox.is_empty() {
+            return self.end(Ended::Draining);
+        }
+        warn!(peer = %self.peer.address, partner = self.partner_name(), "the peer has not taken its answers until the drain's end, closing");
+        self.ending = Some(Ended::WriteTimeout);
         self.outbox.abandon();
     }
 

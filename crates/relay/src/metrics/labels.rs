@@ -37,10 +37,12 @@ pub(crate) enum ConnectionResult {
     OverPartner,
     /// Over the cap on strangers' connections.
     OverStrangers,
+    /// The service stops, and who it is was not known yet.
+    Draining,
 }
 
 impl ConnectionResult {
-    pub(super) const ALL: [ConnectionResult; 16] = [
+    pub(super) const ALL: [ConnectionResult; 17] = [
         ConnectionResult::Partner,
         ConnectionResult::Stranger,
         ConnectionResult::BadCertificate,
@@ -57,6 +59,7 @@ impl ConnectionResult {
         ConnectionResult::OverHandshakes,
         ConnectionResult::OverPartner,
         ConnectionResult::OverStrangers,
+        ConnectionResult::Draining,
     ];
 
     /// The label.
@@ -78,6 +81,7 @@ impl ConnectionResult {
             ConnectionResult::OverHandshakes => "over_handshakes",
             ConnectionResult::OverPartner => "over_partner",
             ConnectionResult::OverStrangers => "over_strangers",
+            ConnectionResult::Draining => "draining",
         }
     }
 }
@@ -93,7 +97,7 @@ pub(crate) enum Ended {
     Idle,
     /// A message did not become whole within `message_timeout`.
     MessageTimeout,
-    /// The peer has not taken its answers for `write_timeout`.
+    /// The peer has not taken its answers for `write_timeout`, or until the drain's end.
     WriteTimeout,
     /// Where the next message begins was not known any more.
     Framing,
