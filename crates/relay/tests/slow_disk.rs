@@ -15,7 +15,10 @@ use tokio::process::Command;
 
 /// Holds up the next sync of the daemon; ends with it.
 async fn hold_up(relay: &Relay, sync: Duration) {
-    let delay = format!("inject=fdatasync,fsync:delay_enter={}:when=1", sync.as_micros());
+    let delay = format!(
+        "inject=fdatasync,fsync:delay_enter={}:when=1",
+        sync.as_micros()
+    );
     let process = relay.daemon.pid().unwrap().to_string();
     let mut strace = Command::new("strace")
         .args(["-f", "-e", &delay, "-o", "/dev/null", "-p", &process])
