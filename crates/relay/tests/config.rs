@@ -72,7 +72,7 @@ async fn every_mistake_names_key_value_and_expectation() {
             |w| {
                 w.config.insert("reply_within".into(), "40s".into());
             },
-            &["reply_within", "at most 30s"],
+            &["reply_within", "0s to 30s"],
         ),
         (
             |w| set(&mut w.config, "sip", "client_roots", "nowhere.pem"),
@@ -144,7 +144,7 @@ async fn every_mistake_names_key_value_and_expectation() {
         ),
         (
             |w| set(&mut w.config, "admin", "trail", 2_000_000),
-            &["admin.trail", "2000000", "at most 1000000"],
+            &["admin.trail", "2000000", "0 to 1000000"],
         ),
         (
             |w| set(&mut w.config, "admin", "socket", "x".repeat(108)),
@@ -513,6 +513,87 @@ fn known_keys(sample: &Table, place: &[&str]) -> Vec<String> {
         .step_by(2)
         .map(str::to_owned)
         .collect()
+}
+
+/// A number or a time that is out of its bounds is told them, and the manual names the same ones in the key's row.
+#[tokio::test]
+async fn every_number_and_time_has_bounds_and_the_manual_names_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (sample, manual) = (
+        read("pushrelay.toml").parse::<Table>().unwrap(),
+        read("README.md"),
+    );
+    let whole = "## The whole relay";
+    let mut keys = Vec::new();
+    for (chapter, table) in [
+        (whole, None),
+        ("## `[bodies]`", Some("bodies")),
+        ("## `[spool]`", Some("spool")),
+        ("## `[admin]`", Some("admin")),
+        ("## `[limits]`", Some("limits")),
+    ] {
+        let values = table.map_or(&sample, |table| sample[table].as_table().unwrap());
+        for (key, value) in values {
+            let time = |text: &str| {
+                text.ends_with(['s', 'm', 'h', 'y'])
+                    && text.starts_with(|c: char| c.is_ascii_digit())
+            };
+            let absurd: [Value; 2] = match value {
+                Value::Integer(_) => [i64::MAX.into(), 0.into()],
+                Value::String(text) if time(text) => ["1000years".into(), "1ms".into()],
+                _ => continue,
+            };
+            keys.push((chapter, table, key.clone(), absurd));
+        }
+    }
+    assert!(keys.len() >= 30, "{}", keys.len());
+    for at in [0, 1] {
+        let (_, text) = check_changed(|world| {
+            for (_, table, key, absurd) in &keys {
+                let table = match table {
+                    None => &mut world.config,
+                    Some(table) => {
+                        let table = world.config.entry(*table).or_insert(Table::new().into());
+                        table.as_table_mut().unwrap()
+                    }
+                };
+                table.insert(key.clone(), absurd[at].clone());
+            }
+        })
+        .await;
+        for (chapter, table, key, _) in &keys {
+            let name = table.map_or(key.clone(), |table| format!("{table}.{key}"));
+            let start = format!("error: {name}: got ");
+            let said = text.lines().find(|line| line.contains(&start));
+            let rows = manual
+                .split(chapter)
+                .nth(1)
+                .unwrap()
+                .split("\n## ")
+                .next()
+                .unwrap();
+            let row = rows
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{key}` |")));
+            let row = row.unwrap_or_else(|| panic!("the manual lacks {name}"));
+            let Some(said) = said else {
+                // What may be nothing has no lower bound to break.
+                let least = ["0 to ", "0s to "];
+                assert!(
+                    at == 1 && least.iter().any(|least| row.contains(least)),
+                    "{name}: {text}"
+                );
+                continue;
+            };
+            let (_, bounds) = said.split_once(", expected ").unwrap();
+            let bounds = bounds.split([',', ':']).next().unwrap();
+            assert!(
+                row.contains(bounds),
+                "{name} has the bounds {bounds}: {row}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -171,9 +171,6 @@ impl Resolver {
                 ),
             );
         }
-        if file.capture_files == 0 {
-            self.problem("bodies.capture_files", "got 0, expected at least 1");
-        }
         Some(Arc::new(CaptureConfig {
             all: file.capture == CaptureMode::All,
             folder,

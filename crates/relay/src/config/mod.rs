@@ -190,9 +190,6 @@ pub(crate) fn load(path: &Path, now: SystemTime) -> Loaded {
     }
 }
 
-/// Half a gigabyte of memory.
-const MOST_TRAIL: usize = 1_000_000;
-
 /// The roots that `text` names, for whoever was given them on the command line.
 pub(crate) fn roots(text: &str) -> Result<Arc<RootCertStore>, String> {
     let mut resolver = Resolver::new(Path::new("./."), SystemTime::UNIX_EPOCH, Files::default());

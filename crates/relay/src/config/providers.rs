@@ -78,7 +78,7 @@ impl Resolver {
                     environment,
                     endpoint,
                     credential,
-                    connections: app.connections.max(1),
+                    connections: app.connections,
                     hide_content: app.hide_content,
                 });
             }

@@ -199,7 +199,7 @@ impl Resolver {
             let at_once = burst.map_or(String::new(), |burst| format!(" and burst {burst}"));
             self.problem(
                 format!("{key}.rate"),
-                format!("got {per_second}{at_once}, expected MESSAGEs a second, up to a million, and a burst of at least 1"),
+                format!("got {per_second}{at_once}, expected MESSAGEs a second, from one a day (0.0000116) to 1000000, and a burst of at least 1"),
             );
         }
         limit
