@@ -9,9 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pushrelay_providers::Push;
 use pushrelay_push::apns::ApnsReason;
-use pushrelay_push::{
-    Cause, Event, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict,
-};
+use pushrelay_push::{Cause, Expiry, Local, Outcome, Scope, Service as Provider, Target, Verdict};
 use pushrelay_spool::{Fingerprint, Gone};
 use tracing::{debug, error, warn};
 use uuid::Uuid;
@@ -61,15 +59,7 @@ fn begin(
     let target = &push.notification.targets[push.target];
     let provider = target.device.service();
     let decided = |local: Local| (provider, local.outcome());
-    if push.notification.event == Event::Test {
-        return Err(decided(Local::Test));
-    }
-    if push
-        .expiry
-        .is_some_and(|expiry| expiry != ONCE && expiry.is_past(clock::wall()))
-    {
-        return Err(decided(Local::Expired));
-    }
+    compose::is_due(&push, clock::wall()).map_err(decided)?;
     let barred = |outcome: Outcome| (provider, outcome);
     match compose::way(rules, partner, target).map_err(decided)? {
         Way::Apple(app) => {

@@ -3,15 +3,17 @@
 //! Nothing here waits, counts or sends: an attempt and `pushrelay preview` come to the same bytes.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pushrelay_providers::apns::ApnsRequest;
 use pushrelay_providers::mpns::MpnsRequest;
 use pushrelay_providers::{Push, apns, mpns};
 use pushrelay_push::present::{AppleLook, Fields, PhoneLook, Shown};
-use pushrelay_push::{Device, Local, Target};
+use pushrelay_push::{Device, Event, Local, Target};
 use uuid::Uuid;
 
 use crate::apple::AppleApp;
+use crate::attempt;
 use crate::partners::Partner;
 use crate::rules::Rules;
 use crate::windows_phone::WindowsPhoneApp;
@@ -30,6 +32,17 @@ pub(crate) struct PhoneRequests {
     pub(crate) before: Option<MpnsRequest>,
     /// What counts.
     pub(crate) last: MpnsRequest,
+}
+
+/// Whether a provider is to be asked at all: not of a test, nor of what is too late.
+pub(crate) fn is_due(push: &Push, now: SystemTime) -> Result<(), Local> {
+    if push.notification.event == Event::Test {
+        return Err(Local::Test);
+    }
+    match push.expiry {
+        Some(expiry) if expiry != attempt::ONCE && expiry.is_past(now) => Err(Local::Expired),
+        _ => Ok(()),
+    }
 }
 
 /// The way for a target of this partner's; of one that is no longer there, where nobody knows which it was.

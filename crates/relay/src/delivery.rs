@@ -175,12 +175,8 @@ impl Delivery {
 
     /// A verdict that is final settles its target; a deferral leaves it open, to be kept.
     fn heard(&mut self, target: usize, outcome: Outcome) {
-        let provider = self.provider(target);
-        self.verdicts.note(target, provider, outcome);
-        if outcome.cause == Cause::Local(Local::UnknownApp) {
-            let named = &self.notification.targets[target].app;
-            self.verdicts.miss_app(named.as_deref());
-        }
+        let named = &self.notification.targets[target];
+        self.verdicts.hear(target, named, outcome);
         if !matches!(outcome.verdict, Verdict::Deferred { .. }) {
             self.end(target, Ending::of(&outcome));
         }
@@ -340,7 +336,8 @@ impl Delivery {
     }
 }
 
-fn identity(request: &Request) -> RequestIdentity<'_> {
+/// What makes a MESSAGE itself and no other.
+pub(crate) fn identity(request: &Request) -> RequestIdentity<'_> {
     RequestIdentity {
         call_id: request.call_id(),
         cseq: request.cseq().0,

@@ -97,9 +97,7 @@ impl Wait {
                 if answer.status() < 300 {
                     claim.keep(answer.status());
                 }
-                if !damage.is_none() {
-                    answer = name_damage(answer, damage);
-                }
+                answer = name_damage(answer, damage);
                 (answer, Words::Verdicts(verdicts))
             }
             Wait::Capture(capture) => {
@@ -142,7 +140,7 @@ pub(crate) fn judge(
             Answer::options().field("Accept", rules.bodies.decoders.accept().to_owned()),
             None,
         ),
-        Ok(Some(sender)) => match decode(rules, request) {
+        Ok(Some(sender)) => match read(rules, request) {
             Ok(read) => {
                 let arrival = Arrival {
                     request,
@@ -151,7 +149,7 @@ pub(crate) fn judge(
                 };
                 deliver(service, rules, arrival, read, now)
             }
-            Err(reason) => unread(service, rules, request, reason),
+            Err(unread) => keep(service, rules, request, &unread),
         },
         Err((answer, refusal)) => Intake::Answer(answer, Some(refusal)),
     }
@@ -268,7 +266,8 @@ fn within(rate: &Rate, sender: &Sender) -> Result<(), Refused> {
     Err((answer.retry_after(seconds.saturating_add(1)), refusal))
 }
 
-fn decode(rules: &Rules, request: &Request) -> Result<(Notification, Damage), Unread> {
+/// What its body says, and what a filter has done to it.
+pub(crate) fn read(rules: &Rules, request: &Request) -> Result<(Notification, Damage), Unread> {
     let content_type = request
         .content_type()
         .and_then(|value| std::str::from_utf8(value).ok());
@@ -294,47 +293,67 @@ impl Headers for HeadersOf<'_> {
 }
 
 /// A body that is no notification.
-struct Unread {
+pub(crate) struct Unread {
     error: BodyError,
     damage: Damage,
 }
 
-/// It is kept where the operator wants that, and refused, unless what was kept is enough.
-fn unread(service: &Service, rules: &Rules, request: &Request, unread: Unread) -> Intake {
-    let Unread { error, damage } = unread;
-    service.metrics.damage(damage);
-    let mut answer = Answer::new(error.status()).reason(error.to_string());
-    let mut refusal = Refusal::Malformed;
-    if let BodyError::NotUnderstood(_) = error {
-        answer = answer.field("Accept", rules.bodies.decoders.accept().to_owned());
-        refusal = Refusal::NotUnderstood;
+impl Unread {
+    /// What the sender is told, where it is told that.
+    pub(crate) fn answer(&self, rules: &Rules) -> Answer {
+        let mut answer = Answer::new(self.error.status()).reason(self.error.to_string());
+        if self.refusal() == Refusal::NotUnderstood {
+            answer = answer.field("Accept", rules.bodies.decoders.accept().to_owned());
+        }
+        name_damage(answer, self.damage)
     }
-    if !damage.is_none() {
-        answer = name_damage(answer, damage);
-    }
-    if let Some(config) = &rules.bodies.capture {
-        let accepts = refusal == Refusal::NotUnderstood
+
+    /// What the sender is told once the request is kept, where keeping it is enough.
+    pub(crate) fn answer_once_kept(&self, rules: &Rules) -> Option<Answer> {
+        let is_enough = self.refusal() == Refusal::NotUnderstood
+            && rules.bodies.capture.is_some()
             && rules.bodies.unknown == UnknownBody::AcceptCaptured;
-        if !accepts {
-            service.captures.keep(config, request, refusal.label());
-        } else if let Some(kept) = service
-            .captures
-            .keep_and_tell(config, request, refusal.label())
-        {
-            service.metrics.refusal(refusal);
-            let reason = "not understood and not pushed, only kept for this relay's operator (bodies.unknown_body)";
-            return Intake::Wait(Wait::Capture(Box::new(Capture {
-                kept,
-                accepted: Answer::new(rules.accepted_status).reason(reason),
-                refused: answer,
-            })));
+        let reason = "not understood and not pushed, only kept for this relay's operator (bodies.unknown_body)";
+        is_enough.then(|| Answer::new(rules.accepted_status).reason(reason))
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self.error {
+            BodyError::NotUnderstood(_) => Refusal::NotUnderstood,
+            _ => Refusal::Malformed,
         }
     }
-    Intake::Answer(answer, Some(refusal))
+}
+
+/// It is kept where the operator wants that, and refused, unless what was kept is enough.
+fn keep(service: &Service, rules: &Rules, request: &Request, unread: &Unread) -> Intake {
+    service.metrics.damage(unread.damage);
+    let refusal = unread.refusal();
+    let refused = unread.answer(rules);
+    if let Some(config) = &rules.bodies.capture {
+        let captures = &service.captures;
+        match unread.answer_once_kept(rules) {
+            None => captures.keep(config, request, refusal.label()),
+            Some(accepted) => {
+                if let Some(kept) = captures.keep_and_tell(config, request, refusal.label()) {
+                    service.metrics.refusal(refusal);
+                    return Intake::Wait(Wait::Capture(Box::new(Capture {
+                        kept,
+                        accepted,
+                        refused,
+                    })));
+                }
+            }
+        }
+    }
+    Intake::Answer(refused, Some(refusal))
 }
 
 /// Tells the sender's administrator what their own filter does.
-fn name_damage(answer: Answer, damage: Damage) -> Answer {
+pub(crate) fn name_damage(answer: Answer, damage: Damage) -> Answer {
+    if damage.is_none() {
+        return answer;
+    }
     let reason = match answer.reason_text() {
         "" => format!(
             "an IM URL filter at the sender has changed the body ({damage}), repaired where that is certain: take http: and https: out of (Get-CsImFilterConfiguration).Prefixes"

@@ -81,6 +81,8 @@ enum Command {
     Explain(commands::story::Arguments),
     /// Show what each decoder makes of a capture or of a body, or draft a mapping for it.
     Decode(commands::decode::Arguments),
+    /// Show the requests to Apple and to Windows Phone that a capture or a body would become, without sending them.
+    Preview(commands::preview::Arguments),
     /// Ask a relay as a partner's Access Edge would, and say what is wrong.
     #[command(subcommand)]
     Probe(commands::probe::Probe),
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Devices(arguments) => commands::devices::devices(arguments),
         Command::Explain(arguments) => commands::story::explain(arguments),
         Command::Decode(arguments) => commands::decode::decode(&arguments),
+        Command::Preview(arguments) => commands::preview::preview(&arguments),
         Command::Probe(probe) => commands::probe::probe(&probe),
         Command::Metrics => {
             commands::say(format_args!("{}", metrics::markdown().trim_end()));

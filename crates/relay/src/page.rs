@@ -122,8 +122,8 @@ fn names(names: &[DomainName]) -> String {
     names.join(", ")
 }
 
-/// Text inside HTML. What comes from the wire never gets here; the operator's own names are escaped all the same.
-struct Escaped<'a>(&'a str);
+/// Text inside HTML. On this page, where nothing comes from the wire, the operator's own names are escaped all the same.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl std::fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pushrelay_push::retry::Patience;
-use pushrelay_sip as sip;
 use pushrelay_spool::Spool;
 use tokio::sync::watch;
 
@@ -172,17 +171,6 @@ impl Service {
         async move {
             // The sender lives as long as this; if it were gone, ending would be right as well.
             let _ = over.wait_for(|over| *over).await;
-        }
-    }
-
-    /// What a SIP connection may cost.
-    pub(crate) fn sip_limits(&self) -> sip::Limits {
-        sip::Limits {
-            head_bytes: self.limits.head_bytes,
-            head_lines: self.limits.head_lines,
-            body_bytes: self.limits.body_bytes,
-            message_life: self.limits.message_timeout,
-            ..sip::Limits::default()
         }
     }
 

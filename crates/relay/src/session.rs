@@ -125,7 +125,7 @@ pub(crate) async fn run<S>(
 {
     let rules = service.rules.load_full();
     let mut session = Session {
-        connection: Connection::new(service.sip_limits(), peer.address, seed),
+        connection: Connection::new(service.limits.sip(), peer.address, seed),
         service: service.clone(),
         sender: Sender::identify(&service, &rules, &peer.presented),
         rules,

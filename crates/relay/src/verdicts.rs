@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service as Provider, Verdict};
+use pushrelay_push::{Cause, Local, Outcome, RefusedReason, Service as Provider, Target, Verdict};
 use pushrelay_sip::Answer;
 
 /// What is known of every target, in the order of the body.
@@ -50,8 +50,15 @@ impl Verdicts {
         self.list[target].outcome = Some((provider, outcome));
     }
 
-    /// Remembers the first app that is not configured, for the reason.
-    pub(crate) fn miss_app(&mut self, named: Option<&str>) {
+    /// Notes what was said of a target, and the first app that is not configured, for the reason.
+    pub(crate) fn hear(&mut self, number: usize, target: &Target, outcome: Outcome) {
+        self.note(number, target.device.service(), outcome);
+        if outcome.cause == Cause::Local(Local::UnknownApp) {
+            self.miss_app(target.app.as_deref());
+        }
+    }
+
+    fn miss_app(&mut self, named: Option<&str>) {
         let named = named.unwrap_or_default();
         let shown = named
             .chars()

@@ -6,7 +6,7 @@
 mod common;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{PATIENCE, Relay, binary, body, json};
@@ -41,23 +41,6 @@ fn invented(device: &str, unread: u32) -> String {
     )
 }
 
-async fn captured(relay: &Relay) -> PathBuf {
-    relay
-        .daemon
-        .wait_metrics(PATIENCE, |samples| {
-            samples.get("pushrelay_captures_total", &[("result", "kept")]) == Some(1.0)
-        })
-        .await
-        .unwrap();
-    let folder = relay.world.dir.path().join("captures");
-    let files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(files.len(), 1, "{files:?}");
-    files[0].clone()
-}
-
 #[tokio::test]
 async fn from_an_unknown_body_to_a_push_in_six_steps() {
     // 1. The operator switches capturing on. A site sends what nobody knows.
@@ -78,7 +61,7 @@ async fn from_an_unknown_body_to_a_push_in_six_steps() {
         .unwrap();
     assert_eq!(answer.status, 415);
     let config = relay.daemon.config_path().to_owned();
-    let capture = captured(&relay).await;
+    let capture = relay.captured().await;
 
     // 2. What does each decoder say?
     let (code, text) = pushrelay(&[], &capture, &config);

@@ -6,29 +6,6 @@ mod common;
 
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::MpnsAnswer;
-use toml::{Table, Value};
-
-/// Adds what `from` says to the configuration: tables to tables, the first of a list to the first that is there.
-fn merge(into: &mut Table, from: Table) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
-            (Some(Value::Array(into)), Value::Array(mut from)) => {
-                match (&mut into[0], from.remove(0)) {
-                    (Value::Table(into), Value::Table(from)) => merge(into, from),
-                    (into, from) => *into = from,
-                }
-            }
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
-async fn relay(text: &str) -> Relay {
-    Relay::configured(|config| merge(config, text.parse().unwrap())).await
-}
 
 fn of_event(body: String, event: &str) -> String {
     body.replace("im.message", event)
@@ -36,7 +13,7 @@ fn of_event(body: String, event: &str) -> String {
 
 #[tokio::test]
 async fn a_template_of_the_app_and_event_decides_what_an_iphone_shows() {
-    let relay = relay(
+    let relay = Relay::with(
         r#"
         [[apple.templates]]
         events = ["call.missed"]
@@ -86,7 +63,7 @@ async fn a_template_of_the_app_and_event_decides_what_an_iphone_shows() {
 
 #[tokio::test]
 async fn a_background_template_shows_nothing() {
-    let relay = relay(
+    let relay = Relay::with(
         r#"
         [[apple.templates]]
         push_type = "background"
@@ -105,7 +82,7 @@ async fn a_background_template_shows_nothing() {
 
 #[tokio::test]
 async fn one_event_sets_a_tile_and_then_shows_a_toast() {
-    let relay = relay(
+    let relay = Relay::with(
         r#"
         [[windows_phone.templates]]
         tile = { style = "iconic", wide_content1 = "{from.name}", wide_content2 = "{alert.subtitle}", count = "{badge}" }
@@ -145,7 +122,7 @@ async fn one_event_sets_a_tile_and_then_shows_a_toast() {
 
 #[tokio::test]
 async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
-    let relay = relay(
+    let relay = Relay::with(
         r#"
         [[windows_phone.templates]]
         tile = { count = "{badge}" }
@@ -173,7 +150,7 @@ async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
 
 #[tokio::test]
 async fn a_tile_that_is_refused_does_not_keep_the_toast_away() {
-    let relay = relay(
+    let relay = Relay::with(
         r#"
         [[windows_phone.templates]]
         tile = { count = "{badge}" }
@@ -201,7 +178,7 @@ async fn hidden_content_never_leaves_wherever_it_is_switched_on() {
         "partners = [{ hide_content = true }]",
         "apple.apps = [{ hide_content = true }]\nwindows_phone.hide_content = true",
     ] {
-        let relay = relay(switches).await;
+        let relay = Relay::with(switches).await;
         let edge = relay.edge().await;
         let targets = [APPLE, &relay.windows_phone("phone")];
         let answer = edge.message(json(), body(&targets)).await.unwrap();

@@ -1,6 +1,7 @@
 //! What a request is answered with, and its form on the wire.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::BytesMut;
@@ -21,6 +22,9 @@ pub struct Answer {
 
 /// What this server takes, for Allow.
 pub(crate) const ALLOW: &str = "MESSAGE, OPTIONS";
+
+/// How every answer ends.
+const NO_BODY: &[u8] = b"Content-Length: 0\r\n\r\n";
 
 /// Longer reasons are cut: one line in an operator's log.
 const REASON_CHARACTERS: usize = 200;
@@ -136,7 +140,19 @@ impl Answer {
             write_quoted(out, reason);
             out.extend_from_slice(b"\"\r\n");
         }
-        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        out.extend_from_slice(NO_BODY);
+    }
+}
+
+/// What is sent, line by line, without what is copied from the request and without the last line of the head.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = BytesMut::new();
+        self.write_status_line(&mut out);
+        self.write_rest(&mut out);
+        out.truncate(out.len() - NO_BODY.len());
+        let text = String::from_utf8_lossy(&out);
+        f.write_str(&text.trim_end_matches("\r\n").replace("\r\n", "\n"))
     }
 }
 

@@ -47,6 +47,29 @@ fn an_answer_is_these_bytes() {
 }
 
 #[test]
+fn an_answer_shows_what_is_its_own() {
+    let answer = Answer::new(488).warning("push.example.org", "a \"b\"");
+    let answer = answer.reason("x".repeat(300)).field("Accept", "text/plain");
+    let shown = answer.to_string();
+    let text = answer_to(message(1), &answer);
+    let copied = [
+        "Via:",
+        "From:",
+        "To:",
+        "Call-ID:",
+        "CSeq:",
+        "Content-Length:",
+    ];
+    let own = text.trim_end().split("\r\n");
+    let own: Vec<&str> = own
+        .filter(|line| !copied.iter().any(|name| line.starts_with(name)))
+        .collect();
+    assert_eq!(shown.split('\n').collect::<Vec<_>>(), own);
+    assert_eq!(own.len(), 4);
+    assert_eq!(Answer::ok().to_string(), "SIP/2.0 200 OK");
+}
+
+#[test]
 fn via_lines_come_back_in_order_and_as_they_were() {
     let vias = "Via: SIP/2.0/TLS 192.0.2.10:49812;branch=z9hG4bK1;ms-internal-info=\"a,b\"\r\n\
                 X: y\r\n\

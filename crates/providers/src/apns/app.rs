@@ -103,6 +103,11 @@ impl ApnsRequest {
         &self.payload
     }
 
+    /// How many bytes of payload Apple takes in a push of this kind.
+    pub fn most_bytes(&self) -> usize {
+        payload::most_bytes(self.kind)
+    }
+
     /// The head of the request to this service, with this `authorization`.
     pub(crate) fn head(
         &self,

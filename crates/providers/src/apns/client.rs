@@ -70,6 +70,16 @@ impl ApnsClient {
         outcome
     }
 
+    /// Where a request goes: `https://host/3/device/…`. Holds the device token, never log it.
+    pub fn url(&self, request: &ApnsRequest) -> String {
+        format!("https://{}{}", self.shared.authority, request.path())
+    }
+
+    /// Whether each request carries a provider token, in `authorization`.
+    pub fn sends_tokens(&self) -> bool {
+        self.shared.tokens.is_some()
+    }
+
     /// What the client has done and holds.
     pub fn stats(&self) -> ApnsStats {
         let tokens = self.shared.tokens.as_ref();

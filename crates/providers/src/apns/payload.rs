@@ -17,10 +17,7 @@ use crate::shorten::shorten;
 
 /// The payload, held to what Apple takes by shortening body, then subtitle, then title.
 pub(crate) fn compose(notification: &Notification, look: &AppleLook<'_>) -> Result<Bytes, Local> {
-    let limit = match look.kind {
-        PushKind::Alert | PushKind::Background => 4096,
-        PushKind::Voip => 5120,
-    };
+    let limit = most_bytes(look.kind);
     let mut texts = Texts {
         title: look.title.as_deref().map(Cow::Borrowed),
         subtitle: look.subtitle.as_deref().map(Cow::Borrowed),
@@ -40,6 +37,14 @@ pub(crate) fn compose(notification: &Notification, look: &AppleLook<'_>) -> Resu
         return Err(Local::TooLarge);
     }
     Ok(Bytes::from(payload))
+}
+
+/// What Apple takes.
+pub(crate) fn most_bytes(kind: PushKind) -> usize {
+    match kind {
+        PushKind::Alert | PushKind::Background => 4096,
+        PushKind::Voip => 5120,
+    }
 }
 
 /// The texts of an alert that can be shortened.

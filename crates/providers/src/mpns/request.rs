@@ -37,6 +37,19 @@ impl MpnsRequest {
         .filter_map(|(name, value)| Some((name, value?)))
     }
 
+    /// Where it goes: the channel, never log it.
+    pub fn url(&self) -> &str {
+        self.channel.as_str()
+    }
+
+    /// How many bytes of body MPNS takes in a request of this kind.
+    pub fn most_bytes(&self) -> usize {
+        match self.target {
+            Some(_) => BODY_BYTES,
+            None => RAW_BYTES,
+        }
+    }
+
     /// XML, or the raw bytes: holds the text, never log it.
     pub fn body(&self) -> &[u8] {
         &self.body

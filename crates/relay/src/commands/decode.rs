@@ -1,18 +1,17 @@
 //! `pushrelay decode`: what each decoder makes of a capture or of a bare body. It shows what the body says in clear.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use pushrelay_push::body::{
-    Body, Decoders, Explanation, FieldExplanation, Headers, PartExplanation, Wrapped,
+    Body, Decoders, Explanation, FieldExplanation, PartExplanation, Wrapped,
 };
 use pushrelay_push::{ChannelPolicy, Notification, Service};
 use serde_json::{Value, json};
 
+use super::saved::{self, Saved};
 use super::{complain, report, say, suggest};
 use crate::config;
 
@@ -35,9 +34,6 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// The longest file that is read: a head and a body at their limits, and some more.
-const FILE_BYTES: u64 = 1 << 20;
-
 /// Reads the file; the exit code is 0 where it becomes a notification, with `--suggest` where there is a draft.
 pub(crate) fn decode(arguments: &Arguments) -> ExitCode {
     let (decoders, channels) = match &arguments.config {
@@ -53,7 +49,7 @@ pub(crate) fn decode(arguments: &Arguments) -> ExitCode {
             }
         },
     };
-    let bytes = match read(&arguments.file) {
+    let bytes = match saved::read(&arguments.file) {
         Ok(bytes) => bytes,
         Err(error) => {
             complain(format_args!("{}: {error}", arguments.file.display()));
@@ -114,90 +110,6 @@ pub(super) fn words(notification: &Notification) -> String {
         count(Service::Apns),
         count(Service::Mpns)
     )
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let unread = |error: io::Error| format!("cannot be read: {error}");
-    let mut bytes = Vec::new();
-    let source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(unread)?)
-    };
-    let read = source.take(FILE_BYTES + 1).read_to_end(&mut bytes);
-    if read.map_err(unread)? as u64 > FILE_BYTES {
-        return Err(format!("expected at most {FILE_BYTES} bytes, got more"));
-    }
-    Ok(bytes)
-}
-
-/// A request as it was kept, or pasted from somebody's trace: line ends and lengths may have suffered.
-struct Saved<'a> {
-    lines: Vec<(&'a [u8], Vec<u8>)>,
-    content_type: Option<String>,
-    body: &'a [u8],
-}
-
-impl<'a> Saved<'a> {
-    fn new(bytes: &'a [u8], content_type: &str) -> Saved<'a> {
-        let Some((head, body)) = split(bytes) else {
-            return Saved {
-                lines: Vec::new(),
-                content_type: Some(content_type.to_owned()),
-                body: bytes,
-            };
-        };
-        let mut lines: Vec<(&[u8], Vec<u8>)> = Vec::new();
-        for line in head.split(|byte| *byte == b'\n').skip(1) {
-            if let (Some((_, value)), true) = (
-                lines.last_mut(),
-                line.starts_with(b" ") || line.starts_with(b"\t"),
-            ) {
-                value.push(b' ');
-                value.extend_from_slice(line.trim_ascii());
-            } else if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-                let (name, value) = line.split_at(colon);
-                lines.push((name.trim_ascii(), value[1..].trim_ascii().to_vec()));
-            }
-        }
-        let mut saved = Saved {
-            lines,
-            content_type: None,
-            body,
-        };
-        saved.content_type = saved
-            .header("Content-Type")
-            .or_else(|| saved.header("c"))
-            .map(|value| String::from_utf8_lossy(value).into_owned());
-        saved
-    }
-}
-
-impl Headers for Saved<'_> {
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        self.lines
-            .iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value.as_slice())
-    }
-}
-
-/// Head and body of a SIP request; `None` where the first line is not one's.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let first = bytes.split(|byte| *byte == b'\n').next()?;
-    if !first.trim_ascii_end().ends_with(b" SIP/2.0") {
-        return None;
-    }
-    let at = |end: &[u8]| {
-        let found = bytes.windows(end.len()).position(|window| window == end)?;
-        Some((found, found + end.len()))
-    };
-    let (head, body) = [at(b"\r\n\r\n"), at(b"\n\n")]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or((bytes.len(), bytes.len()));
-    Some((&bytes[..head], &bytes[body..]))
 }
 
 fn text_of_part(part: &PartExplanation) -> String {

@@ -3,9 +3,11 @@
 mod check;
 pub(crate) mod decode;
 pub(crate) mod devices;
+pub(crate) mod preview;
 mod print;
 pub(crate) mod probe;
 mod reach;
+mod saved;
 pub(crate) mod spool;
 pub(crate) mod story;
 mod suggest;

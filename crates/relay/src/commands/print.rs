@@ -76,14 +76,18 @@ pub(super) fn say_pair(name: &str, value: &str) {
     say(format_args!("{name:<14}  {}", harmless(value)));
 }
 
-/// What a terminal would obey, as it would stand in a Rust literal.
+/// What a terminal would obey, as it would stand in a Rust literal; marks that turn the direction of writing among it.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    let is_obeyed = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if is_obeyed(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -147,6 +151,7 @@ mod tests {
     #[test]
     fn a_terminal_finds_nothing_to_obey() {
         assert_eq!(harmless("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(harmless("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
         assert_eq!(harmless("Grüße"), "Grüße");
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pushrelay_sip as sip;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::presentation::{AppleFile as AppleTemplate, PhoneFile as PhoneTemplate};
@@ -398,6 +399,19 @@ pub(crate) struct Limits {
     pub(crate) head_bytes: usize,
     pub(crate) head_lines: usize,
     pub(crate) body_bytes: usize,
+}
+
+impl Limits {
+    /// What a SIP connection may cost.
+    pub(crate) fn sip(&self) -> sip::Limits {
+        sip::Limits {
+            head_bytes: self.head_bytes,
+            head_lines: self.head_lines,
+            body_bytes: self.body_bytes,
+            message_life: self.message_timeout,
+            ..sip::Limits::default()
+        }
+    }
 }
 
 impl Default for Limits {

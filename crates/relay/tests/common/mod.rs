@@ -4,12 +4,12 @@
 
 pub(crate) mod haproxy;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pushrelay_peers::books::{conservation, waiting_is_on_disk};
 use pushrelay_peers::world::World;
 use pushrelay_peers::{Daemon, FakeEdge, Samples};
-use toml::Table;
+use toml::{Table, Value};
 
 /// An iPhone.
 pub(crate) const APPLE: &str = r#"{"service":"apns","token":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff","app":"com.example.chat"}"#;
@@ -54,6 +54,11 @@ impl Relay {
         Relay::in_world(world).await
     }
 
+    /// With what `text` changes in the configuration.
+    pub(crate) async fn with(text: &str) -> Relay {
+        Relay::configured(|config| merge(config, text.parse().unwrap())).await
+    }
+
     /// In a world of one's own making.
     pub(crate) async fn in_world(world: World) -> Relay {
         let daemon = world.daemon(binary()).await.unwrap();
@@ -88,6 +93,20 @@ impl Relay {
         samples
     }
 
+    /// The one request that it has kept in its folder `captures`.
+    pub(crate) async fn captured(&self) -> PathBuf {
+        self.daemon
+            .wait_metrics(PATIENCE, |samples| {
+                samples.get("pushrelay_captures_total", &[("result", "kept")]) == Some(1.0)
+            })
+            .await
+            .unwrap();
+        let folder = std::fs::read_dir(self.world.dir.path().join("captures")).unwrap();
+        let files: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files[0].clone()
+    }
+
     /// A Windows Phone as a target.
     pub(crate) fn windows_phone(&self, token: &str) -> String {
         format!(
@@ -102,5 +121,23 @@ impl Relay {
         assert_eq!(self.world.windows_phone.violations(), Vec::<String>::new());
         let status = self.daemon.terminate().await.unwrap();
         assert_eq!(status.code(), Some(0), "{:#?}", self.daemon.logs());
+    }
+}
+
+/// Adds what `from` says to the configuration: tables to tables, the first of a list to the first that is there.
+pub(crate) fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (Some(Value::Array(into)), Value::Array(mut from)) => {
+                match (&mut into[0], from.remove(0)) {
+                    (Value::Table(into), Value::Table(from)) => merge(into, from),
+                    (into, from) => *into = from,
+                }
+            }
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
     }
 }
