@@ -55,6 +55,11 @@ impl Bucket {
     pub(crate) fn take(&self, rate: &Rate, now: Instant) -> Result<(), Duration> {
         let now = nanoseconds(now.saturating_duration_since(self.since));
         let room = rate.interval().saturating_mul(u64::from(rate.burst));
+        // Nothing is emptier than empty: what a slower rate has left must not hold the partner under a faster one.
+        let empty = now.saturating_add(room);
+        if self.full_at.load(Ordering::Relaxed) > empty {
+            self.full_at.fetch_min(empty, Ordering::Relaxed);
+        }
         let take = |full_at: u64| {
             let after = full_at.max(now).saturating_add(rate.interval());
             (after - now <= room).then_some(after)
@@ -130,6 +135,20 @@ mod tests {
         assert_eq!(bucket.take(&rate(1.0, 2), start), Ok(()));
         let later = start + Duration::from_secs(60);
         assert_eq!(bucket.take(&rate(1000.0, 1), later), Ok(()));
+    }
+
+    /// An operator had given a partner one MESSAGE in a quarter of an hour by mistake, and mended it: the partner was held for the rest of the
+    /// quarter.
+    #[test]
+    fn a_faster_rate_frees_who_was_held_by_a_slower_one() {
+        let start = Instant::now();
+        let (bucket, mistake) = (Bucket::new(start), rate(1.0 / 900.0, 1));
+        assert_eq!(bucket.take(&mistake, start), Ok(()));
+        assert!(bucket.take(&mistake, start).unwrap_err() > Duration::from_secs(899));
+        let mended = rate(10.0, 20);
+        assert_eq!(bucket.take(&mended, start), Err(Duration::from_millis(100)));
+        let later = start + Duration::from_millis(100);
+        assert_eq!(bucket.take(&mended, later), Ok(()));
     }
 
     #[test]
