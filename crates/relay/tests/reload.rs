@@ -13,13 +13,13 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{APPLE, PATIENCE, Relay, binary, body, json};
 use pushrelay_peers::books::conservation;
 use pushrelay_peers::daemon::{DaemonOptions, Signal};
-use pushrelay_peers::pki::{Authority, Leaf};
-use pushrelay_peers::world::{EDGE_DOMAIN, RELAY_NAME, World};
+use pushrelay_peers::pki::{ApnsKey, Authority, Leaf};
+use pushrelay_peers::world::{EDGE_DOMAIN, RELAY_NAME, World, WorldOptions};
 use pushrelay_peers::{ApnsAnswer, Daemon, FakeEdge};
 use toml::{Table, Value};
 
@@ -495,6 +495,93 @@ async fn clients_of_providers_go_on_unless_they_have_changed_and_then_end_after_
         &[("event", "token_minted")],
     );
     assert_eq!(minted, 1.0, "the key is the same, and so is its token");
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn another_provider_key_signs_what_comes_next_and_the_edge_stays_connected() {
+    let renewed = ApnsKey::new("KLMNOPQRST", "TEAM123456");
+    let mut options = WorldOptions::default();
+    options.apple.keys.push(renewed.clone());
+    let mut world = World::start_with(options).await.unwrap();
+    by_signal_alone(&mut world.config);
+    let mut relay = Relay::in_world(world).await;
+    let edge = relay.edge().await;
+    assert_eq!(status(&edge).await, 200);
+
+    // The file has its name of before, as a credential of systemd's would.
+    fs::write(relay.world.dir.path().join("AuthKey.p8"), &renewed.p8_pem).unwrap();
+    let token = app(&mut relay.world.config)["token"]
+        .as_table_mut()
+        .unwrap();
+    token.insert("key_id".into(), renewed.key_id.into());
+    reload(&relay, "applied").await;
+    assert_eq!(status(&edge).await, 200);
+    let received = relay.world.apple.received();
+    let keys: Vec<_> = received.iter().map(|push| push.key_id().unwrap()).collect();
+    assert_eq!(keys, ["ABCDEFGHIJ", "KLMNOPQRST"]);
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn another_rate_holds_and_frees_a_partner_on_the_connection_that_it_has() {
+    let mut relay = Relay::configured(by_signal_alone).await;
+    let edge = relay.edge().await;
+    assert_eq!(status(&edge).await, 200);
+    // One a day.
+    partners(&mut relay.world.config)[0]
+        .as_table_mut()
+        .unwrap()
+        .insert("rate".into(), 0.0000116.into());
+    reload(&relay, "applied").await;
+    assert_eq!(status(&edge).await, 200);
+    let held = edge.message(json(), body(&[APPLE])).await.unwrap();
+    assert_eq!(held.status, 503);
+    let wait: u32 = held.header("Retry-After").unwrap().parse().unwrap();
+    assert!(wait > 80_000, "{wait}");
+
+    partners(&mut relay.world.config)[0]["rate"] = 10.0.into();
+    reload(&relay, "applied").await;
+    // It is as empty as it was, and fills at the new rate.
+    let deadline = Instant::now() + PATIENCE;
+    while status(&edge).await != 200 {
+        assert!(Instant::now() < deadline, "held by a rate that is no more");
+    }
+    partners(&mut relay.world.config)[0]
+        .as_table_mut()
+        .unwrap()
+        .remove("rate");
+    reload(&relay, "applied").await;
+    for _ in 0..20 {
+        assert_eq!(status(&edge).await, 200);
+    }
+    relay.end().await;
+}
+
+#[tokio::test]
+async fn another_template_shows_its_words_from_the_next_push_on() {
+    let mut relay = Relay::configured(by_signal_alone).await;
+    let edge = relay.edge().await;
+    assert_eq!(status(&edge).await, 200);
+    for title in ["{from.name} writes", "News"] {
+        let template: Table = format!("title = {title:?}").parse().unwrap();
+        let apple = relay.world.config["apple"].as_table_mut().unwrap();
+        apple.insert("templates".into(), vec![template].into());
+        reload(&relay, "applied").await;
+        assert_eq!(status(&edge).await, 200);
+    }
+    let received = relay.world.apple.received();
+    let titles: Vec<_> = received
+        .iter()
+        .map(|push| &push.payload["aps"]["alert"]["title"])
+        .collect();
+    assert_eq!(titles, ["Kim Akers", "Kim Akers writes", "News"]);
+    let connections = received.iter().map(|push| push.connection);
+    assert_eq!(
+        connections.max(),
+        Some(0),
+        "the app's own connection goes on"
+    );
     relay.end().await;
 }
 

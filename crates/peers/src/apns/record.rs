@@ -63,6 +63,13 @@ impl ApnsReceived {
             accepted: false,
         }
     }
+
+    /// The `kid` of its provider token, whether or not Apple would know it; `None` where it has no readable one.
+    pub fn key_id(&self) -> Option<String> {
+        let credential = self.headers.get("authorization")?.to_str().ok()?;
+        let (_, token) = credential.split_once(' ')?;
+        jsonwebtoken::decode_header(token).ok()?.kid
+    }
 }
 
 /// How much the fake remembers of each request.
