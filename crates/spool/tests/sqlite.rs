@@ -149,6 +149,30 @@ async fn what_a_turn_has_done_is_there_although_nobody_was_told() {
     assert_eq!(leases.list.len(), 2);
 }
 
+/// Found by a simulation: what a first attempt had to say ended the lease that followed in the same transaction.
+#[tokio::test]
+async fn a_lease_stands_though_the_same_transaction_has_settled_its_entry_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool.db");
+    let (spool, mut turns) = Turns::open(&path, Options::default()).unwrap();
+    let told = spool.append(vec![entry(1)], at(0));
+    let turn = async |turns: &mut Turns| turns.next(async {}).await.unwrap().tell();
+    tokio::join!(told, turn(&mut turns)).0.unwrap();
+    let defer = Settlement::Defer {
+        until: at(5),
+        counts: false,
+        said: "timeout",
+    };
+    let said = spool.settle_unleased(id(1), defer, at(5));
+    let leased = spool.lease(A, 9, HOLD, at(5));
+    let (said, leased, ()) = tokio::join!(said, leased, turn(&mut turns));
+    assert_eq!(said, Ok(Settled::Yes));
+    assert_eq!(leased.unwrap().list.len(), 1);
+    let again = spool.lease(A, 9, HOLD, at(5));
+    let (again, ()) = tokio::join!(again, turn(&mut turns));
+    assert!(again.unwrap().list.is_empty(), "somebody works on it");
+}
+
 #[tokio::test]
 async fn a_second_process_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();

@@ -101,7 +101,8 @@ pub(super) struct Holds {
     by_seq: HashMap<i64, Held>,
     last_token: u64,
     granted: Vec<(i64, Option<Held>)>,
-    released: Vec<i64>,
+    /// Entries and the leases on them that end.
+    released: Vec<(i64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,15 +154,23 @@ impl Holds {
             .is_some_and(|held| held.token == ticket.token)
     }
 
-    /// Nobody works on it any more, once the transaction is on disk.
+    /// Whoever works on it now does not any more, once the transaction is on disk. A lease that follows in the same
+    /// transaction stands.
     pub(super) fn release(&mut self, seq: i64) {
-        self.released.push(seq);
+        let held = self.by_seq.get(&seq);
+        self.released.extend(held.map(|held| (seq, held.token)));
     }
 
     pub(super) fn commit(&mut self) {
         self.granted.clear();
-        for seq in self.released.drain(..) {
-            self.by_seq.remove(&seq);
+        for (seq, token) in self.released.drain(..) {
+            if self
+                .by_seq
+                .get(&seq)
+                .is_some_and(|held| held.token == token)
+            {
+                self.by_seq.remove(&seq);
+            }
         }
     }
 
