@@ -177,6 +177,10 @@ impl Service {
         };
         let was_open = route.breaker.is_open();
         route.breaker.report(report, clock::now(), self.dice());
+        if was_open && let Some(waiting) = &self.waiting {
+            // The lane sleeps until a probe may go; this was one, or somebody else's.
+            waiting.bell(provider).notify_one();
+        }
         if was_open != route.breaker.is_open() {
             let state = if was_open { "closed" } else { "open" };
             warn!(

@@ -19,8 +19,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A probe that nobody has answered for this long counts as failed: longer than any exchange may take.
 const PROBE: Duration = Duration::from_secs(20);
 
-/// What a push may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a push may do; the best comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Passage {
     /// Go.
     Free,
@@ -55,31 +55,47 @@ struct Open {
     probe: Option<Instant>,
 }
 
+impl Open {
+    fn passage(&self, now: Instant) -> Passage {
+        let Some(until) = self.until else {
+            return Passage::Free;
+        };
+        if now < until {
+            return Passage::Barred(until - now);
+        }
+        match self.probe {
+            // It is back soon, most likely.
+            Some(since) if now < since + PROBE => Passage::Barred(FIRST),
+            _ => Passage::Probe,
+        }
+    }
+}
+
 impl Breaker {
     /// Whether pushes are held back.
     pub(crate) fn is_open(&self) -> bool {
         self.tripped.load(Ordering::Acquire)
     }
 
-    /// May a push go to the provider?
+    /// May a push go to the provider? Whoever is told that it is the probe must go.
     pub(crate) fn ask(&self, now: Instant) -> Passage {
         if !self.is_open() {
             return Passage::Free;
         }
         let mut open = self.lock();
-        let Some(until) = open.until else {
+        let passage = open.passage(now);
+        if passage == Passage::Probe {
+            open.probe = Some(now);
+        }
+        passage
+    }
+
+    /// What a push would be told.
+    pub(crate) fn look(&self, now: Instant) -> Passage {
+        if !self.is_open() {
             return Passage::Free;
-        };
-        if now < until {
-            return Passage::Barred(until - now);
         }
-        match open.probe {
-            Some(since) if now < since + PROBE => Passage::Barred((since + PROBE) - now),
-            _ => {
-                open.probe = Some(now);
-                Passage::Probe
-            }
-        }
+        self.lock().passage(now)
     }
 
     /// A push has come back. `dice` is any number, evenly distributed.
@@ -168,14 +184,18 @@ mod tests {
         assert!(
             matches!(breaker.ask(now), Passage::Barred(wait) if wait <= FIRST && wait >= FIRST / 2)
         );
+        assert_eq!(breaker.look(now), breaker.ask(now));
         let later = now + SECOND;
+        assert_eq!(breaker.look(later), Passage::Probe, "looking takes nothing");
         assert_eq!(breaker.ask(later), Passage::Probe);
         assert!(
             matches!(breaker.ask(later), Passage::Barred(_)),
             "one probe at a time"
         );
+        assert_eq!(breaker.look(later), breaker.ask(later));
         breaker.report(Report::Alive, later, 0);
         assert_eq!(breaker.ask(later), Passage::Free);
+        assert_eq!(breaker.look(later), Passage::Free);
         assert!(!breaker.is_open());
     }
 

@@ -1,7 +1,8 @@
 //! The loop of one lane: takes what is due out of the spool, sends it, and settles it.
 //!
 //! One loop a provider, so that a dead Apple never delays a Windows Phone. After an outage the backlog ramps: as many at once as the
-//! provider has shown to carry, one more for each that it took, half as many after one that failed.
+//! provider has shown to carry, one more for each that it took, half as many after one that failed. While every way to the provider is
+//! barred, entries are left where they are: no disk is busy with putting them off, and they are due when it is back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::attempt;
+use crate::breaker::Passage;
 use crate::clock;
 use crate::listener;
 use crate::metrics::Ending;
@@ -72,6 +74,7 @@ pub(crate) async fn run(
     let mut ramp = Ramp::new(service.dispatch_in_flight);
     let mut under_way = FuturesUnordered::new();
     let mut look_at = clock::now();
+    let mut expire_at = look_at;
     let mut drained = false;
     loop {
         let room = ramp.limit.saturating_sub(under_way.len()).min(BATCH);
@@ -93,6 +96,21 @@ pub(crate) async fn run(
             () = listener::drained(&mut draining), if !drained => drained = true,
             () = waiting.bell(provider).notified(), if may_lease => look_at = clock::now(),
             () = tokio::time::sleep_until(look_at.into()), if may_lease => {
+                let now = clock::now();
+                let passage = service.rules.load().passage(provider, now);
+                let room = match passage {
+                    Passage::Free => room,
+                    Passage::Probe => 1,
+                    Passage::Barred(wait) => {
+                        // Nobody else looks at what expires meanwhile.
+                        if now >= expire_at {
+                            waiting.expire(provider).await;
+                            expire_at = now + LOOK;
+                        }
+                        look_at = now + wait;
+                        continue;
+                    }
+                };
                 match waiting.spool().lease(lane, room, HOLD, clock::wall()).await {
                     Ok(leases) => {
                         waiting.parked(provider, &leases.parked);

@@ -3,13 +3,14 @@
 //! Loaded once for each request. Not here: what lives as long as the process (`service`), what is known of a partner (`accounts`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pushrelay_push::Service as Provider;
 use rustls::ServerConfig;
 
 use crate::address::Addresses;
 use crate::apple::{AppleApp, AppleApps};
+use crate::breaker::Passage;
 use crate::config::{Bodies, Config, ConfiguredCertificate, Presentation};
 use crate::partners::Partners;
 use crate::route::Route;
@@ -90,6 +91,13 @@ impl Rules {
             .map(|app| (Provider::Apns, &*app.id, &app.route));
         let phones = self.windows_phone.iter().flat_map(WindowsPhoneApps::list);
         apple.chain(phones.map(|app| (Provider::Mpns, &*app.id, &app.route)))
+    }
+
+    /// What a push to a provider would be told on the best way there; free where there is none, so that it is told so.
+    pub(crate) fn passage(&self, provider: Provider, now: Instant) -> Passage {
+        let ways = self.routes().filter(|(of, _, _)| *of == provider);
+        let passages = ways.map(|(_, _, route)| route.breaker.look(now));
+        passages.min().unwrap_or(Passage::Free)
     }
 
     /// All of Apple's apps, none while the platform is switched off.

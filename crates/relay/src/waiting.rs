@@ -212,14 +212,25 @@ impl Waiting {
         if barren().is_some_and(|since| clock::now() < since + SHED_AGAIN) {
             return false;
         }
-        // A spool in trouble gives no room.
+        let dropped = self.drop_expired(provider, now, Ending::Shed).await;
+        *barren() = (dropped == 0).then(clock::now);
+        dropped > 0
+    }
+
+    /// Ends what has expired while nobody takes it up.
+    pub(crate) async fn expire(&self, provider: Provider) {
+        let now = clock::wall();
+        while self.drop_expired(provider, now, Ending::Expired).await == SHED {}
+    }
+
+    /// How many; a spool in trouble drops none.
+    async fn drop_expired(&self, provider: Provider, now: SystemTime, ending: Ending) -> usize {
         let dropped = self.spool.shed(lane(provider), SHED, now).await;
         let dropped = dropped.unwrap_or_default();
         for id in &dropped {
-            self.settled(provider, *id, Some(Ending::Shed));
+            self.settled(provider, *id, Some(ending));
         }
-        *barren() = dropped.is_empty().then(clock::now);
-        !dropped.is_empty()
+        dropped.len()
     }
 
     /// Says what became of a target whose first attempt has outlasted its answer, before anybody leased it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::world::device_token;
-use pushrelay_peers::{ApnsAnswer, MpnsAnswer};
+use pushrelay_peers::{ApnsAnswer, MpnsAnswer, Samples};
 use toml::Table;
 
 /// With these lines under `[spool]`.
@@ -101,6 +101,35 @@ async fn a_dead_apple_costs_the_windows_phone_nothing() {
         asked < 30,
         "the breaker holds pushes back: Apple was asked {asked} times"
     );
+    relay.end().await;
+}
+
+/// Only the probes of the breaker are tried: nobody puts off the others again and again.
+#[tokio::test]
+async fn what_waits_for_a_provider_that_is_down_is_left_where_it_is() {
+    let relay = Relay::start().await;
+    relay.world.apple.refuse_connects().await;
+    let edge = relay.edge().await;
+    for number in 0..60 {
+        let answer = edge
+            .message(json(), body(&[&iphone(number)]))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let commits = |samples: &Samples| samples.sum("pushrelay_spool_commits", &[]);
+    let before = commits(&relay.settled(60.0).await);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let samples = relay.settled(60.0).await;
+    let settled = commits(&samples) - before;
+    assert!(settled < 30.0, "{settled} commits, and nothing happened");
+    assert_eq!(
+        samples.sum("pushrelay_breaker_open", &[("service", "apns")]),
+        1.0
+    );
+    relay.world.apple.accept_connects().await.unwrap();
+    relay.settled(0.0).await;
+    assert_eq!(relay.world.apple.received().len(), 60);
     relay.end().await;
 }
 
