@@ -28,82 +28,12 @@ fn header(request: &ApnsRequest, name: &str) -> Option<String> {
 }
 
 #[test]
-fn a_push_with_everything_is_these_bytes() {
-    let request = composed(json!({
-        "from": { "name": "Kim Akers" },
-        "alert": { "title": "Kim", "subtitle": "Contoso", "body": "\"Ärger\" \\ \n & <ok>" },
-        "badge": 3,
-        "sound": "ping.caf",
-        "thread": "conv-42",
-        "collapse": "conv-42",
-        "data": { "conversation": 42, "nested": { "a": [1, null] } },
-    }));
-    assert_eq!(request.path(), "/3/device/8dcf6c4f2a9b01e7");
-    let headers = request.headers();
-    let mut headers: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-        .collect();
-    headers.sort_unstable();
-    assert_eq!(
-        headers,
-        [
-            ("apns-collapse-id", "conv-42"),
-            ("apns-expiration", "1900000000"),
-            ("apns-id", "6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55"),
-            ("apns-priority", "10"),
-            ("apns-push-type", "alert"),
-            ("apns-topic", "com.example.chat"),
-        ]
-    );
-    assert_eq!(
-        text(&request),
-        concat!(
-            r#"{"aps":{"alert":{"title":"Kim","subtitle":"Contoso","body":"\"Ärger\" \\ \n & <ok>"},"#,
-            r#""badge":3,"sound":"ping.caf","thread-id":"conv-42"},"#,
-            r#""conversation":42,"nested":{"a":[1,null]}}"#,
-        )
-    );
-}
-
-#[test]
 fn the_title_is_the_sender_where_there_is_none() {
     let request = composed(json!({ "from": { "name": "Kim Akers" }, "alert": { "body": "Hi" } }));
     assert_eq!(
         text(&request),
         r#"{"aps":{"alert":{"title":"Kim Akers","body":"Hi"}}}"#
     );
-}
-
-#[test]
-fn a_translated_alert_carries_key_and_arguments() {
-    let request = composed(json!({ "alert": { "loc_key": "MISSED", "loc_args": ["Kim", "3"] } }));
-    assert_eq!(
-        text(&request),
-        r#"{"aps":{"alert":{"loc-key":"MISSED","loc-args":["Kim","3"]}}}"#
-    );
-    assert_eq!(header(&request, "apns-push-type").as_deref(), Some("alert"));
-}
-
-#[test]
-fn a_number_alone_is_an_alert_without_text() {
-    let request = composed(json!({ "event": "badge.update", "badge": 0 }));
-    assert_eq!(text(&request), r#"{"aps":{"badge":0}}"#);
-    assert_eq!(header(&request, "apns-push-type").as_deref(), Some("alert"));
-}
-
-#[test]
-fn a_push_that_shows_nothing_wakes_the_app_at_low_priority() {
-    let request = composed(json!({ "data": { "sync": true } }));
-    assert_eq!(
-        text(&request),
-        r#"{"aps":{"content-available":1},"sync":true}"#
-    );
-    assert_eq!(
-        header(&request, "apns-push-type").as_deref(),
-        Some("background")
-    );
-    assert_eq!(header(&request, "apns-priority").as_deref(), Some("5"));
 }
 
 #[test]

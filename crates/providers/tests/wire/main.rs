@@ -5,6 +5,7 @@ mod apns_connections;
 mod apns_credentials;
 mod apns_exchange;
 mod apns_payload;
+mod golden;
 mod identities;
 mod mpns_exchange;
 mod mpns_payload;

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use pushrelay_providers::Push;
-use pushrelay_providers::mpns::{self, MpnsRequest};
-use pushrelay_push::present::{Shown, TileLook, TileStyle};
-use pushrelay_push::{ChannelPolicy, ChannelUri, Delay, Local, MpnsKind, Tile};
+use pushrelay_providers::mpns::MpnsRequest;
+use pushrelay_push::{ChannelPolicy, ChannelUri, Local, MpnsKind, Tile};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -35,34 +34,13 @@ const HEAD: &str =
     r#"<?xml version="1.0" encoding="utf-8"?><wp:Notification xmlns:wp="WPNotification">"#;
 
 #[test]
-fn a_toast_is_these_bytes() {
-    let request = composed(json!({
-        "alert": { "title": "Kim <Akers>", "body": "R&D \"now\" 'please'" },
-        "mpns": { "kind": "toast", "param": "/Chat.xaml?c=42&d=1" },
-    }));
-    assert_eq!(
-        headers(&request),
-        [
-            ("content-type", "text/xml"),
-            ("x-windowsphone-target", "toast"),
-            ("x-notificationclass", "2"),
-            ("x-messageid", "6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55"),
-        ]
-    );
-    let expected = "<wp:Toast><wp:Text1>Kim &lt;Akers&gt;</wp:Text1>\
-        <wp:Text2>R&amp;D &quot;now&quot; &apos;please&apos;</wp:Text2>\
-        <wp:Param>/Chat.xaml?c=42&amp;d=1</wp:Param></wp:Toast></wp:Notification>";
-    assert_eq!(text(&request), format!("{HEAD}{expected}"));
-}
-
-#[test]
 fn the_first_line_of_a_toast_is_the_sender_where_there_is_no_title() {
     let request = composed(json!({ "from": { "name": "Kim" }, "alert": { "body": "Hi" } }));
     assert!(text(&request).contains("<wp:Text1>Kim</wp:Text1><wp:Text2>Hi</wp:Text2></wp:Toast>"));
 }
 
 #[test]
-fn a_tile_is_these_bytes_in_this_order() {
+fn the_members_of_a_senders_tile_are_its_elements_in_this_order() {
     let request = composed(json!({ "mpns": { "kind": "tile", "tile": {
         "id": "/SecondaryTile.xaml?id=5&x=\"", "background": "red.jpg", "count": 3, "title": "Text",
         "back_background": "blue.jpg", "back_title": "Back", "back_content": "Content",
@@ -95,16 +73,6 @@ fn a_number_alone_goes_as_a_tile_and_never_above_99() {
     let request = composed(json!({ "event": "badge.update", "badge": 250 }));
     let expected = "<wp:Tile><wp:Count>99</wp:Count></wp:Tile></wp:Notification>";
     assert_eq!(text(&request), format!("{HEAD}{expected}"));
-}
-
-#[test]
-fn raw_bytes_go_as_they_are_without_a_target() {
-    let request = composed(json!({ "mpns": { "kind": "raw", "raw": "<any>&thing" } }));
-    assert_eq!(text(&request), "<any>&thing");
-    assert_eq!(
-        headers(&request)[..2],
-        [("content-type", "text/xml"), ("x-notificationclass", "3")]
-    );
 }
 
 #[test]
@@ -209,54 +177,4 @@ fn every_path_that_a_channel_uri_can_have_stands_in_a_request_line() {
         }
     }
     assert!(allowed > 100);
-}
-
-#[test]
-fn every_tile_of_windows_phone_8_is_these_bytes() {
-    for (style, expected) in [
-        (
-            TileStyle::Flip,
-            concat!(
-                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="FlipTile"><wp:SmallBackgroundImage>a</wp:SmallBackgroundImage>"#,
-                r#"<wp:WideBackgroundImage>b</wp:WideBackgroundImage><wp:WideBackBackgroundImage>c</wp:WideBackBackgroundImage>"#,
-                r#"<wp:WideBackContent>d</wp:WideBackContent><wp:BackgroundImage>e</wp:BackgroundImage><wp:Count Action="Clear"></wp:Count>"#,
-                r#"<wp:Title>g</wp:Title><wp:BackBackgroundImage>h</wp:BackBackgroundImage><wp:BackTitle>i</wp:BackTitle>"#,
-                r#"<wp:BackContent>j</wp:BackContent></wp:Tile>"#,
-            ),
-        ),
-        (
-            TileStyle::Iconic,
-            concat!(
-                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="IconicTile"><wp:SmallIconImage>a</wp:SmallIconImage>"#,
-                r#"<wp:IconImage>b</wp:IconImage><wp:WideContent1>c</wp:WideContent1><wp:WideContent2>d</wp:WideContent2>"#,
-                r#"<wp:WideContent3>e</wp:WideContent3><wp:Count Action="Clear"></wp:Count><wp:Title>g</wp:Title>"#,
-                r#"<wp:BackgroundColor>h</wp:BackgroundColor></wp:Tile>"#,
-            ),
-        ),
-        (
-            TileStyle::Cycle,
-            concat!(
-                r#"<wp:Tile Id="/Chat.xaml?c=1&amp;d=2" Template="CycleTile"><wp:SmallBackgroundImage>a</wp:SmallBackgroundImage>"#,
-                r#"<wp:CycleImage1>b</wp:CycleImage1><wp:CycleImage2>c</wp:CycleImage2><wp:CycleImage3>d</wp:CycleImage3>"#,
-                r#"<wp:CycleImage4>e</wp:CycleImage4><wp:CycleImage5 Action="Clear"></wp:CycleImage5><wp:CycleImage6>g</wp:CycleImage6>"#,
-                r#"<wp:CycleImage7>h</wp:CycleImage7><wp:CycleImage8>i</wp:CycleImage8><wp:CycleImage9>j</wp:CycleImage9>"#,
-                r#"<wp:Count>k</wp:Count><wp:Title>l</wp:Title></wp:Tile>"#,
-            ),
-        ),
-    ] {
-        let texts = ["a", "b", "c", "d", "e", "", "g", "h", "i", "j", "k", "l"];
-        let elements = style.elements().iter().zip(texts);
-        let shown = Shown::Tile(TileLook {
-            style,
-            id: Some("/Chat.xaml?c=1&d=2".into()),
-            elements: elements
-                .map(|(element, text)| (*element, text.into()))
-                .collect(),
-        });
-        let request = mpns::compose(&phone_push(json!({})), &shown, Delay::Immediate).unwrap();
-        let whole = format!(
-            r#"<?xml version="1.0" encoding="utf-8"?><wp:Notification xmlns:wp="WPNotification" Version="2.0">{expected}</wp:Notification>"#
-        );
-        assert_eq!(std::str::from_utf8(request.body()).unwrap(), whole);
-    }
 }
