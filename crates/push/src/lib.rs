@@ -9,6 +9,8 @@ mod channel;
 mod device;
 mod event;
 mod expiry;
+#[cfg(test)]
+mod fixture;
 mod id;
 pub mod mpns;
 mod notification;

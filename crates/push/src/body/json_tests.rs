@@ -8,8 +8,8 @@ use super::super::{Body, Decoders};
 use super::*;
 use crate::channel::ChannelUri;
 use crate::device::{Device, DeviceToken, Environment};
-use crate::event::Event;
-use crate::notification::{Alert, Delay, MpnsKind, Sender, Target, Tile, WindowsPhone};
+use crate::fixture;
+use crate::notification::{Alert, Delay, MpnsKind, Target, Tile, WindowsPhone};
 
 const CONTENT_TYPE: &str = "application/vnd.pushrelay+json; v=1";
 const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
@@ -89,11 +89,11 @@ fn the_documented_example_is_read_whole() {
         "mpns": {"kind": "toast", "param": "/Chat.xaml?c=42", "delay": "immediate", "tile": null},
         "data": {}
     });
+    let shared = fixture::notification();
     let expected = Notification {
         id: Some(uuid::uuid!("6f0c1f2e-9d0c-4f4b-8f0a-1d7c0b7f3a55")),
         created: Some(UNIX_EPOCH + Duration::from_secs(1_795_464_000)),
         ttl: Some(Duration::from_secs(3600)),
-        event: Event::ImMessage,
         targets: vec![
             Target {
                 device: Device::Apple(DeviceToken::parse(TOKEN).unwrap()),
@@ -110,24 +110,17 @@ fn the_documented_example_is_read_whole() {
                 registered: None,
             },
         ],
-        from: Some(Sender {
-            uri: Some("sip:kima@contoso.com".into()),
-            name: Some("Kim Akers".into()),
-        }),
-        alert: Some(Alert {
+        alert: shared.alert.map(|alert| Alert {
             title: Some("Kim Akers".into()),
-            body: Some("Are you there?".into()),
-            ..Alert::default()
+            ..alert
         }),
-        badge: Some(3),
-        sound: Some("default".into()),
-        thread: Some("conv-42".into()),
         collapse: Some("conv-42".into()),
         windows_phone: WindowsPhone {
             param: Some("/Chat.xaml?c=42".into()),
             ..WindowsPhone::default()
         },
         data: Map::new(),
+        ..shared
     };
     assert_eq!(decode(body.to_string()).unwrap(), expected);
 }

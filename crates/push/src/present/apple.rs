@@ -309,7 +309,7 @@ mod tests {
 
     use super::*;
     use crate::event::Event;
-    use crate::present::tests::notification;
+    use crate::fixture::notification;
 
     fn fields(notification: &Notification, hide_content: bool) -> Fields<'_> {
         Fields {

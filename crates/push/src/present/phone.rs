@@ -392,8 +392,8 @@ mod tests {
 
     use super::*;
     use crate::event::Event;
+    use crate::fixture::notification;
     use crate::notification::WindowsPhone;
-    use crate::present::tests::notification;
 
     fn look<'a>(
         notification: &'a Notification,

@@ -333,7 +333,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::present::tests::notification;
+    use crate::fixture::notification;
 
     fn render(template: &str, hide_content: bool) -> String {
         let notification = notification();
