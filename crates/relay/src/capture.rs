@@ -213,6 +213,10 @@ fn captures(folder: &Path) -> Vec<Capture> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
+    use pushrelay_sip::{Connection, Limits, Output};
+
     use super::*;
 
     fn config(folder: &Path) -> CaptureConfig {
@@ -271,5 +275,60 @@ mod tests {
         assert_eq!(names(folder.path()), ["3.sip", "notes.txt"]);
         prune(&config, now + Duration::from_secs(3600));
         assert_eq!(names(folder.path()), ["notes.txt"]);
+    }
+
+    fn request(number: usize) -> Request {
+        let bytes = format!(
+            "MESSAGE sip:push@push.example.org SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK{number}\r\nFrom: <sip:a@b>;tag=1\r\n\
+             To: <sip:c@d>\r\nCall-ID: {number}\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut connection = Connection::new(Limits::default(), ([127, 0, 0, 1], 1).into(), 0);
+        connection.receive(bytes.as_bytes(), Instant::now());
+        match connection.poll_output() {
+            Some(Output::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many were kept, dropped and failed.
+    fn counted(metrics: &Metrics) -> [u64; 3] {
+        [
+            CaptureResult::Kept,
+            CaptureResult::Dropped,
+            CaptureResult::Failed,
+        ]
+        .map(|result| metrics.captured(result))
+    }
+
+    /// The writer comes too late: what fits waits for it, the rest is dropped, counted and told at once.
+    #[test]
+    fn what_does_not_fit_into_the_queue_is_dropped_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Arc::new(CaptureConfig {
+            bytes: 1 << 20,
+            ..config(folder.path())
+        });
+        let metrics = Arc::new(Metrics::new());
+        let (queue, jobs) = sync_channel(QUEUE);
+        let captures = Captures {
+            queue,
+            metrics: metrics.clone(),
+        };
+        for number in 1..QUEUE {
+            captures.keep(&config, &request(number), "decoded");
+        }
+        let last = captures.keep_and_tell(&config, &request(QUEUE), "decoded");
+        let told = captures.keep_and_tell(&config, &request(QUEUE + 1), "decoded");
+        assert!(told.is_none(), "there is no room for one more");
+        captures.keep(&config, &request(QUEUE + 2), "decoded");
+        assert_eq!(counted(&metrics), [0, 2, 0]);
+        drop(captures);
+        work(&jobs, &metrics);
+        assert!(last.unwrap().blocking_recv().unwrap());
+        assert_eq!(counted(&metrics), [QUEUE as u64, 2, 0]);
+        let kept = names(folder.path());
+        assert_eq!(kept.len(), QUEUE);
+        let first = fs::read_to_string(folder.path().join(&kept[0])).unwrap();
+        assert!(first.contains("Call-ID: 1\r\n"), "{first}");
     }
 }

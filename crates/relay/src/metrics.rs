@@ -432,6 +432,12 @@ impl Metrics {
         self.captures[result as usize].inc();
     }
 
+    /// How often that has happened.
+    #[cfg(test)]
+    pub(crate) fn captured(&self, result: CaptureResult) -> u64 {
+        self.captures[result as usize].get()
+    }
+
     /// Counts what DNS said of a domain.
     pub(crate) fn srv_answer(&self, answer: SrvAnswer) {
         self.srv_answers[answer as usize].inc();

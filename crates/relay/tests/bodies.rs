@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{APPLE, PATIENCE, Relay, body, json};
+use pushrelay_benches::proofs::has_strace;
 use pushrelay_peers::world::World;
+use tokio::io::AsyncBufReadExt;
 use toml::{Table, Value};
 
 const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -285,5 +287,73 @@ async fn an_unknown_body_is_accepted_once_it_is_on_disk_where_the_operator_wants
         samples.get("pushrelay_refusals_total", &[("reason", "not_understood")]),
         Some(2.0)
     );
+    relay.end().await;
+}
+
+/// The thread of the daemon that has this name.
+fn thread(pid: u32, name: &str) -> PathBuf {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .map(|entry| entry.unwrap().path())
+        .find(|thread| {
+            std::fs::read_to_string(thread.join("comm"))
+                .unwrap()
+                .trim_end()
+                == name
+        })
+        .unwrap()
+}
+
+/// Whether a tracer holds the thread in the middle of a system call.
+fn is_held(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('t')
+}
+
+#[tokio::test]
+async fn while_the_disk_hangs_nobody_waits_and_what_does_not_fit_is_dropped_and_counted() {
+    if !has_strace() {
+        eprintln!("skipped: strace may not trace here");
+        return;
+    }
+    let relay = capturing("all", &[]).await;
+    let writer = thread(relay.daemon.pid().unwrap(), "captures");
+    let mut disk = tokio::process::Command::new("strace")
+        .args(["-e", "inject=openat:delay_enter=600000000", "-o"])
+        .arg(relay.world.dir.path().join("calls"))
+        .arg("-p")
+        .arg(writer.file_name().unwrap())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = tokio::io::BufReader::new(disk.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).await.unwrap();
+    assert!(line.contains(" attached"), "{line}");
+    let edge = relay.edge().await;
+    let push = async || {
+        let answer = edge.message(json(), body(&[APPLE])).await.unwrap();
+        assert_eq!(answer.status, 200);
+    };
+    // The first one is in the writer's hands, 64 fit into the queue.
+    push().await;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !is_held(&writer) {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for _ in 0..64 + 10 {
+        push().await;
+    }
+    let samples = relay.daemon.metrics().await.unwrap();
+    for (result, count) in [("kept", 0.0), ("dropped", 10.0), ("failed", 0.0)] {
+        let counted = samples.get("pushrelay_captures_total", &[("result", result)]);
+        assert_eq!(counted, Some(count), "{result}");
+    }
+    // The disk is back: what waited is written.
+    disk.kill().await.unwrap();
+    kept(&relay, 65.0).await;
+    assert_eq!(captures(relay.world.dir.path()).len(), 65);
     relay.end().await;
 }
