@@ -2,6 +2,7 @@
 //!
 //! It loads nothing and runs nothing. Whatever a body, a template or a file says stands on it as text.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use pushrelay_push::present::{PhoneLook, Shown, TileElement, TileLook, TileStyle, ToastLook};
@@ -161,30 +162,24 @@ fn banner(page: &mut String, aps: &Value, letter: &str) -> fmt::Result {
             Escaped(&level.replace('-', " "))
         )?;
     }
-    for (class, text, key, args) in [
-        ("one bold", "title", "title-loc-key", "title-loc-args"),
+    for (class, text, translated) in [
         (
             "one bold",
-            "subtitle",
-            "subtitle-loc-key",
-            "subtitle-loc-args",
+            "title",
+            Some(("title-loc-key", "title-loc-args")),
         ),
-        ("four", "body", "loc-key", "loc-args"),
+        ("one bold", "subtitle", None),
+        ("four", "body", Some(("loc-key", "loc-args"))),
     ] {
-        if let Some(key) = alert[key].as_str() {
-            let line = translation(key, &alert[args]);
-            write!(
-                page,
-                "<p class=\"{class} key\" dir=\"auto\">{}</p>",
-                Escaped(&line)
-            )?;
-        } else if let Some(line) = alert[text].as_str() {
-            write!(
-                page,
-                "<p class=\"{class}\" dir=\"auto\">{}</p>",
-                Escaped(line)
-            )?;
-        }
+        let translated =
+            translated.and_then(|(key, args)| Some((alert[key].as_str()?, &alert[args])));
+        let (face, line) = match (translated, alert[text].as_str()) {
+            (Some((key, args)), _) => (" key", Cow::Owned(translation(key, args))),
+            (None, Some(line)) => ("", Cow::Borrowed(line)),
+            (None, None) => continue,
+        };
+        let line = Escaped(&line);
+        write!(page, "<p class=\"{class}{face}\" dir=\"auto\">{line}</p>")?;
     }
     page.push_str("</div></div></div><figcaption>The banner on a locked screen");
     let is_translated = ["title-loc-key", "loc-key"]
