@@ -7,10 +7,6 @@ mod common;
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::MpnsAnswer;
 
-fn of_event(body: String, event: &str) -> String {
-    body.replace("im.message", event)
-}
-
 #[tokio::test]
 async fn a_template_of_the_app_and_event_decides_what_an_iphone_shows() {
     let relay = Relay::with(
@@ -36,10 +32,8 @@ async fn a_template_of_the_app_and_event_decides_what_an_iphone_shows() {
         "#,
     )
     .await;
-    let edge = relay.edge().await;
-    for text in [body(&[APPLE]), of_event(body(&[APPLE]), "call.missed")] {
-        assert_eq!(edge.message(json(), text).await.unwrap().status, 200);
-    }
+    let missed = body(&[APPLE]).replace("im.message", "call.missed");
+    relay.accepts([body(&[APPLE]), missed]).await;
     let seen = relay.world.apple.received();
     let text = |at: usize| std::str::from_utf8(&seen[at].body).unwrap();
     assert_eq!(
@@ -70,9 +64,7 @@ async fn a_background_template_shows_nothing() {
         "#,
     )
     .await;
-    let edge = relay.edge().await;
-    let answer = edge.message(json(), body(&[APPLE])).await.unwrap();
-    assert_eq!(answer.status, 200);
+    relay.accepts([body(&[APPLE])]).await;
     let seen = relay.world.apple.received().remove(0);
     assert_eq!(&*seen.body, br#"{"aps":{"content-available":1}}"#);
     assert_eq!(seen.push_type.as_deref(), Some("background"));
@@ -91,10 +83,9 @@ async fn one_event_sets_a_tile_and_then_shows_a_toast() {
         "#,
     )
     .await;
-    let edge = relay.edge().await;
-    let phone = relay.windows_phone("phone");
-    let answer = edge.message(json(), body(&[&phone])).await.unwrap();
-    assert_eq!(answer.status, 200);
+    relay
+        .accepts([body(&[&relay.windows_phone("phone")])])
+        .await;
     let seen = relay.world.windows_phone.received();
     assert_eq!(seen.len(), 2);
     let text = |at: usize| std::str::from_utf8(&seen[at].body).unwrap();
@@ -120,8 +111,8 @@ async fn one_event_sets_a_tile_and_then_shows_a_toast() {
     relay.end().await;
 }
 
-#[tokio::test]
-async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
+/// A relay that was to send a tile and a toast, and got this answer to the tile.
+async fn with_a_tile_answered(status: u16) -> Relay {
     let relay = Relay::with(
         r#"
         [[windows_phone.templates]]
@@ -130,17 +121,17 @@ async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
         "#,
     )
     .await;
-    let edge = relay.edge().await;
+    let answers = [MpnsAnswer::status(status), MpnsAnswer::received()];
+    relay.world.windows_phone.script("phone", answers);
     let phone = relay.windows_phone("phone");
+    relay.accepts([body(&[&phone])]).await;
     relay
-        .world
-        .windows_phone
-        .script("phone", [MpnsAnswer::status(503), MpnsAnswer::received()]);
-    let answer = edge.message(json(), body(&[&phone])).await.unwrap();
-    assert_eq!(
-        answer.status, 200,
-        "the tile was deferred, so all of it waits"
-    );
+}
+
+#[tokio::test]
+async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
+    let relay = with_a_tile_answered(503).await;
+    // The tile was deferred, so all of it waits.
     relay.settled(1.0).await;
     assert_eq!(relay.world.windows_phone.received().len(), 1);
     let tile = relay.world.windows_phone.received().remove(0);
@@ -150,22 +141,7 @@ async fn a_toast_waits_with_its_tile_so_that_it_is_shown_once() {
 
 #[tokio::test]
 async fn a_tile_that_is_refused_does_not_keep_the_toast_away() {
-    let relay = Relay::with(
-        r#"
-        [[windows_phone.templates]]
-        tile = { count = "{badge}" }
-        toast = {}
-        "#,
-    )
-    .await;
-    let edge = relay.edge().await;
-    let phone = relay.windows_phone("phone");
-    relay
-        .world
-        .windows_phone
-        .script("phone", [MpnsAnswer::status(400), MpnsAnswer::received()]);
-    let answer = edge.message(json(), body(&[&phone])).await.unwrap();
-    assert_eq!(answer.status, 200);
+    let relay = with_a_tile_answered(400).await;
     assert_eq!(relay.world.windows_phone.received().len(), 2);
     relay.end().await;
 }
@@ -179,10 +155,8 @@ async fn hidden_content_never_leaves_wherever_it_is_switched_on() {
         "apple.apps = [{ hide_content = true }]\nwindows_phone.hide_content = true",
     ] {
         let relay = Relay::with(switches).await;
-        let edge = relay.edge().await;
         let targets = [APPLE, &relay.windows_phone("phone")];
-        let answer = edge.message(json(), body(&targets)).await.unwrap();
-        assert_eq!(answer.status, 200);
+        relay.accepts([body(&targets)]).await;
         let apple = relay.world.apple.received().remove(0);
         assert_eq!(
             std::str::from_utf8(&apple.body).unwrap(),

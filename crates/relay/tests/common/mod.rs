@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod haproxy;
+pub(crate) mod operator;
 
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,15 @@ impl Relay {
     /// A connection of the partner's Edge.
     pub(crate) async fn edge(&self) -> FakeEdge {
         self.world.edge(&self.daemon).await.unwrap()
+    }
+
+    /// Sends it MESSAGEs of these bodies, one after the other, over one connection; each is answered 200.
+    pub(crate) async fn accepts(&self, bodies: impl IntoIterator<Item = String>) {
+        let edge = self.edge().await;
+        for body in bodies {
+            let answer = edge.message(json(), body).await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
     }
 
     /// Kills the daemon as a power cut would, and starts it again on the same folder.
