@@ -103,6 +103,19 @@ async fn from_an_unknown_body_to_a_push_in_six_steps() {
         assert!(text.contains(part), "{part}: {text}");
     }
 
+    // What the phones will show of it.
+    let output = Command::new(binary())
+        .arg("preview")
+        .arg(&capture)
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .unwrap();
+    let (code, text) = told(output);
+    assert_eq!(code, Some(0), "{text}");
+    let payload = r#"{"aps":{"alert":{"title":"Kim Akers","body":"Are you there?"},"badge":2}}"#;
+    assert!(text.contains(payload), "{text}");
+
     // 5. The relay takes it over.
     let applied =
         |samples: &Samples| samples.sum("pushrelay_reloads_total", &[("result", "applied")]);

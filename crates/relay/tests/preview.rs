@@ -275,6 +275,29 @@ async fn a_capture_becomes_what_its_message_became() {
     relay.end().await;
 }
 
+/// Line ends and lengths suffer where people copy; what matters is still there.
+#[tokio::test]
+async fn a_message_out_of_a_trace_becomes_what_it_became() {
+    let relay = relay().await;
+    let edge = relay.edge().await;
+    let request = edge.request(
+        json(),
+        lasting(&body(&[APPLE, &relay.windows_phone("phone")])),
+    );
+    edge.exchange(&request).await.unwrap();
+    let sent = arrived(&relay);
+    let bytes = String::from_utf8(request.encode().to_vec()).unwrap();
+    let length = format!("Content-Length: {}", request.body.len());
+    assert!(bytes.contains(&length), "{bytes}");
+    let copied = bytes
+        .replace("\r\n", "\n")
+        .replace(&length, "Content-Length: 7");
+    let (previewed, code) = preview(&relay, copied.as_bytes(), &[]);
+    assert_eq!(code, 0);
+    assert_eq!(requests(&previewed), sent);
+    relay.end().await;
+}
+
 /// The headers of an answer that say why.
 const TELLING: [&str; 3] = ["ms-diagnostics-public", "Warning", "Accept"];
 
