@@ -53,6 +53,16 @@ impl FakeDns {
     /// Starts it on a free port of 127.0.0.1, the same for UDP and TCP.
     pub async fn start() -> io::Result<FakeDns> {
         let (udp, tcp) = bind().await?;
+        FakeDns::over(udp, tcp)
+    }
+
+    /// Starts it at this address, which must be free for both: with port 53 it is where a system's resolver looks.
+    pub async fn start_at(address: SocketAddr) -> io::Result<FakeDns> {
+        let udp = UdpSocket::bind(address).await?;
+        FakeDns::over(udp, TcpListener::bind(address).await?)
+    }
+
+    fn over(udp: UdpSocket, tcp: TcpListener) -> io::Result<FakeDns> {
         let address = udp.local_addr()?;
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();

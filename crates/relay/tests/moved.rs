@@ -5,21 +5,14 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 
-use common::{APPLE, PATIENCE, Relay, binary, body, json};
+use common::{APPLE, PATIENCE, Relay, body, json, with_own};
 use pushrelay_peers::apns::{ApnsCounts, GoAway};
-use pushrelay_peers::daemon::DaemonOptions;
 use pushrelay_peers::{ApnsOptions, FakeApns, World, WorldOptions};
 
 /// The daemon has a hosts file of its own, so that its answers can change; what makes one takes root.
 #[tokio::test]
 async fn a_new_connection_goes_to_where_the_name_leads_now() {
-    let may = Command::new("unshare").args(["--mount", "true"]).status();
-    if !may.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: a mount namespace cannot be made here");
-        return;
-    }
     let at = |listen: &str, options: ApnsOptions| ApnsOptions {
         listen: listen.parse().unwrap(),
         ..options
@@ -39,18 +32,13 @@ async fn a_new_connection_goes_to_where_the_name_leads_now() {
     let there = at(&format!("127.0.0.3:{port}"), there);
     let there = FakeApns::start(there).await.unwrap();
     let hosts = world.dir.path().join("hosts");
+    let Some(options) = with_own("/etc/hosts", &hosts) else {
+        return;
+    };
     fs::write(&hosts, "127.0.0.2 localhost\n").unwrap();
     let app = world.config["apple"]["apps"][0].as_table_mut().unwrap();
     app.insert("url".into(), format!("https://localhost:{port}").into());
-    let mount = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
-    let behind = ["unshare", "--mount", "sh", "-c", mount].map(Into::into);
-    let options = DaemonOptions {
-        behind: behind.into_iter().chain([hosts.clone().into()]).collect(),
-        ..DaemonOptions::default()
-    };
-    let mut daemon = world.launch(binary(), options).unwrap();
-    daemon.ready().await.unwrap();
-    let relay = Relay { world, daemon };
+    let relay = Relay::launched(world, options).await;
     let edge = relay.edge().await;
     let push = async || edge.message(json(), body(&[APPLE])).await.unwrap().status;
     assert_eq!(push().await, 200);

@@ -6,8 +6,10 @@ pub(crate) mod haproxy;
 pub(crate) mod operator;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pushrelay_peers::books::{conservation, waiting_is_on_disk};
+use pushrelay_peers::daemon::DaemonOptions;
 use pushrelay_peers::world::World;
 use pushrelay_peers::{Daemon, FakeEdge, Samples};
 use toml::{Table, Value};
@@ -30,6 +32,23 @@ pub(crate) fn body(targets: &[&str]) -> String {
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// How to start a daemon that sees `file` where everybody else sees a file of the system; `None` where that cannot be had, which takes root.
+/// What is written into `file` in its place, the daemon sees.
+pub(crate) fn with_own(system_file: &str, file: &Path) -> Option<DaemonOptions> {
+    let may = Command::new("unshare").args(["--mount", "true"]).status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: a mount namespace cannot be made here");
+        return None;
+    }
+    let mount = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
+    let behind = ["unshare", "--mount", "sh", "-c", mount].map(Into::into);
+    let files = [file.into(), system_file.into()];
+    Some(DaemonOptions {
+        behind: behind.into_iter().chain(files).collect(),
+        ..DaemonOptions::default()
+    })
+}
 
 /// The real daemon between the fakes.
 pub(crate) struct Relay {
@@ -63,6 +82,13 @@ impl Relay {
     /// In a world of one's own making.
     pub(crate) async fn in_world(world: World) -> Relay {
         let daemon = world.daemon(binary()).await.unwrap();
+        Relay { world, daemon }
+    }
+
+    /// In a world of one's own making, with options.
+    pub(crate) async fn launched(world: World, options: DaemonOptions) -> Relay {
+        let mut daemon = world.launch(binary(), options).unwrap();
+        daemon.ready().await.unwrap();
         Relay { world, daemon }
     }
 
