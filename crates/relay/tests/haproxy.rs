@@ -8,7 +8,7 @@ mod common;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::haproxy::{HAProxy, LEGACY_NAME, offload};
+use common::haproxy::{HAProxy, LEGACY_NAME, offload, version};
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::edge::SipRequest;
 use pushrelay_peers::pki::{Eku, Key, Leaf};
@@ -92,6 +92,43 @@ async fn without_the_switch_an_edge_with_a_server_certificate_is_closed_on() {
     let client = Client::new(&relay, &haproxy, "new-edge");
     let answer = client.exchange(&message()).await.unwrap();
     assert!(answer.starts_with("SIP/2.0 200 OK\r\n"), "{answer}");
+    relay.end().await;
+}
+
+/// HAProxy 2.9 and newer can send the certificate itself. Debian 12 has 2.6: `HAPROXY=FILE` names another to try.
+#[tokio::test]
+async fn a_newer_haproxy_hands_the_whole_certificate_over_and_its_alternative_names_count() {
+    if version() < (2, 9) {
+        eprintln!("skipped: the HAProxy that is here has no set-proxy-v2-tlv-fmt");
+        return;
+    }
+    let relay = behind("accept_any_purpose = true\ncertificate_type = 0xE0").await;
+    let words = "set-proxy-v2-tlv-fmt(0xE0) %[ssl_c_der,base64]";
+    let haproxy = HAProxy::start_with(&relay, words).await;
+    let with_common_name = |name: &str, leaf: Leaf| Leaf {
+        common_name: Some(name.to_owned()),
+        ..leaf.eku(Eku::Server)
+    };
+    for (leaf, expected) in [
+        (with_common_name(EDGE_NAME, Leaf::named(EDGE_NAME)), "200"),
+        (with_common_name("old name", Leaf::named(EDGE_NAME)), "200"),
+        (
+            with_common_name(EDGE_NAME, Leaf::named("sip.fabrikam.example")),
+            "403",
+        ),
+    ] {
+        issue(&relay, "case", leaf.clone());
+        let answer = Client::new(&relay, &haproxy, "case")
+            .exchange(&message())
+            .await;
+        let status = answer.as_ref().and_then(|answer| answer.get(8..11));
+        assert_eq!(
+            status,
+            Some(expected),
+            "{leaf:?}: {answer:?}\n{}",
+            haproxy.log()
+        );
+    }
     relay.end().await;
 }
 

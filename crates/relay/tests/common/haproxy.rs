@@ -1,5 +1,6 @@
 //! HAProxy before the relay, with the configuration that `deploy/haproxy` ships.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,11 @@ pub(crate) struct HAProxy {
 impl HAProxy {
     /// In front of the relay's first `[[sip.offload]]`.
     pub(crate) async fn start(relay: &Relay) -> HAProxy {
+        HAProxy::start_with(relay, "").await
+    }
+
+    /// The same with more words behind its `server`.
+    pub(crate) async fn start_with(relay: &Relay, words: &str) -> HAProxy {
         let dir = relay.world.dir.path();
         let ours = Leaf::server(LEGACY_NAME).key(Key::Rsa);
         let ours = relay.world.authority.issue(&ours);
@@ -47,7 +53,8 @@ impl HAProxy {
             let free = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = free.local_addr().unwrap();
             drop(free);
-            fs::write(dir.join("haproxy.cfg"), configuration(relay, address)).unwrap();
+            let text = configuration(relay, address, words);
+            fs::write(dir.join("haproxy.cfg"), text).unwrap();
             let mut haproxy = HAProxy {
                 process: spawn(dir),
                 address,
@@ -72,7 +79,7 @@ impl HAProxy {
 }
 
 /// The shipped file, less the rights that a test has not, with the ports and paths of this test.
-fn configuration(relay: &Relay, address: SocketAddr) -> String {
+fn configuration(relay: &Relay, address: SocketAddr, words: &str) -> String {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/haproxy/haproxy.cfg");
     let mut text = fs::read_to_string(shipped).unwrap();
     let dir = relay.world.dir.path().display();
@@ -80,6 +87,10 @@ fn configuration(relay: &Relay, address: SocketAddr) -> String {
     for (theirs, ours) in [
         ("192.0.2.61:5061", address.to_string()),
         ("127.0.0.1:5062", offload.to_string()),
+        (
+            " proxy-v2-options unique-id\n",
+            format!(" proxy-v2-options unique-id {words}\n"),
+        ),
         (
             "/etc/haproxy/pushrelay/legacy.pem",
             format!("{dir}/legacy.pem"),
@@ -102,10 +113,28 @@ fn configuration(relay: &Relay, address: SocketAddr) -> String {
     text
 }
 
+/// Major and minor number of the HAProxy that is there.
+pub(crate) fn version() -> (u32, u32) {
+    let mut asked = std::process::Command::new(program());
+    let said = asked.env("PATH", PATH).arg("-v").output();
+    let said = String::from_utf8(said.expect("haproxy").stdout).unwrap();
+    let number = said.split("version ").nth(1).unwrap();
+    let mut parts = number.split(['.', '-']).map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
+/// Debian has it where only root looks.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `$HAPROXY` names another than the system's.
+fn program() -> OsString {
+    std::env::var_os("HAPROXY").unwrap_or_else(|| "haproxy".into())
+}
+
 fn spawn(dir: &Path) -> Child {
     let log = fs::File::create(dir.join("haproxy.log")).unwrap();
-    Command::new("haproxy")
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    Command::new(program())
+        .env("PATH", PATH)
         .args(["-f", "haproxy.cfg"])
         .current_dir(dir)
         .stdin(Stdio::null())
