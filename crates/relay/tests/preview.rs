@@ -446,7 +446,7 @@ async fn what_is_of_no_use_says_why_and_exits_with_2() {
         "one of contoso, fabrikam, got \"litware\"",
     );
     refused(&folder.join("nothing"), &[], "nothing: cannot be read");
-    refused(&options, &[], "expected a MESSAGE, got OPTIONS");
+    refused(&options, &[], "expected a MESSAGE, got something else");
     refused(&alone, &["--at", "yesterday"], "--at");
     refused(&alone, &["--json", "--html"], "cannot be used with");
     // From says which it is.
@@ -470,7 +470,8 @@ async fn what_is_of_no_use_says_why_and_exits_with_2() {
 #[tokio::test]
 async fn the_text_has_all_of_it_and_nothing_that_a_terminal_would_obey() {
     let relay = relay().await;
-    let text = body(&[APPLE, &relay.windows_phone("phone")]);
+    let nameless = r#"{"service":"apns","token":"8dcf6c4f2a9b01e7"}"#;
+    let text = body(&[APPLE, &relay.windows_phone("phone"), nameless]);
     let text = text.replace("Are you there?", "\u{202e}Are you\u{9b}31m there?");
     let file = relay.world.dir.path().join("body");
     std::fs::write(&file, text).unwrap();
@@ -484,6 +485,7 @@ async fn the_text_has_all_of_it_and_nothing_that_a_terminal_would_obey() {
         "authorization: bearer (a provider token, made when it is sent)",
         "bytes of at most 4096)",
         "targets[1]: Windows Phone, the default app",
+        "targets[2]: Apple, app com.example.chat",
         "x-windowsphone-target: token",
         "x-windowsphone-target: toast",
         "It is answered when every provider accepts:\nSIP/2.0 200 OK",

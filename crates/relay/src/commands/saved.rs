@@ -87,8 +87,8 @@ impl<'a> Saved<'a> {
     }
 
     /// The request that the relay would have read, with the length that the body has now; a body alone comes in a MESSAGE of
-    /// nobody's. The error is the answer where it would have read none.
-    pub(super) fn request(&self, limits: Limits) -> Result<Request, Answer> {
+    /// nobody's. `None` of what nobody answers, such as an ACK; the error is the answer where it would have read none.
+    pub(super) fn request(&self, limits: Limits) -> Result<Option<Request>, Answer> {
         let mut bytes = Vec::with_capacity(self.body.len() + 1024);
         if self.has_head() {
             bytes.extend_from_slice(self.start);
@@ -110,14 +110,14 @@ impl<'a> Saved<'a> {
         connection.receive(&bytes, now);
         while let Some(output) = connection.poll_output() {
             match output {
-                Output::Request(request) => return Ok(request),
+                Output::Request(request) => return Ok(Some(request)),
                 Output::Refused { status, reason } => {
                     return Err(Answer::new(status).reason(reason));
                 }
                 Output::Transmit(_) | Output::Close(_) => {}
             }
         }
-        Err(Answer::new(400).reason("expected a MESSAGE, got what no answer is sent to"))
+        Ok(None)
     }
 }
 

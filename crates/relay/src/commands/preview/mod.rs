@@ -16,7 +16,7 @@ use pushrelay_providers::Push;
 use pushrelay_push::body::Damage;
 use pushrelay_push::mpns::StatusHeaders;
 use pushrelay_push::present::PhoneLook;
-use pushrelay_push::{Local, Outcome, Service as Provider, Verdict, apns, mpns, push_id};
+use pushrelay_push::{Local, Outcome, Service as Provider, Target, Verdict, apns, mpns, push_id};
 use pushrelay_sip::{Answer, Limits, Request};
 use serde_json::{Value, json};
 
@@ -93,12 +93,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let saved = Saved::new(&bytes, &arguments.content_type);
     let now = arguments.at.unwrap_or_else(clock::wall);
     let request = match saved.request(limits) {
-        Ok(request) if request.is_message() => request,
-        Ok(request) => {
-            let method = String::from_utf8_lossy(request.method()).into_owned();
-            let method = harmless(&method);
-            return Err(format!("{file}: expected a MESSAGE, got {method}"));
-        }
+        Ok(Some(request)) if request.is_message() => request,
+        Ok(_) => return Err(format!("{file}: expected a MESSAGE, got something else")),
         Err(answer) => return Ok(tell(arguments, &Judged::refused(answer, None))),
     };
     let domain = request.from().sip_uri().map(|uri| uri.host());
@@ -109,7 +105,16 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             arguments,
             &Judged::of(&rules, partner, &pushes, damage, now),
         ),
-        Err(refused) => tell(arguments, &refused),
+        Err(refused) => {
+            let partner = Some(&*partner.name);
+            tell(
+                arguments,
+                &Judged {
+                    partner,
+                    ..*refused
+                },
+            )
+        }
     };
     Ok(told)
 }
@@ -199,6 +204,8 @@ struct Judged<'a> {
 /// What one target becomes.
 struct Preview<'a> {
     push: &'a Push,
+    /// The app as the body names it, or the configured one that is meant by naming none; not where that one has no name either.
+    app: Option<&'a str>,
     becomes: Result<Becomes<'a>, Local>,
 }
 
@@ -237,7 +244,11 @@ impl<'a> Judged<'a> {
             };
             verdicts.hear(push.target, target, outcome);
             verdicts.close(push.target);
-            Preview { push, becomes }
+            let app = target
+                .app
+                .as_deref()
+                .or_else(|| default_app(rules, partner, target));
+            Preview { push, app, becomes }
         });
         let targets = targets.collect();
         let host = rules.addresses.first_host();
@@ -304,6 +315,15 @@ fn becomes<'a>(
     }
 }
 
+/// The app that is meant by a target that names none.
+fn default_app<'a>(rules: &'a Rules, partner: &Arc<Partner>, target: &Target) -> Option<&'a str> {
+    let id = match compose::way(rules, Some(partner), target).ok()? {
+        Way::Apple(app) => &*app.id,
+        Way::WindowsPhone(app) => &*app.id,
+    };
+    Some(id).filter(|id| !id.is_empty())
+}
+
 /// A provider's good word.
 fn accepted(provider: Provider) -> Outcome {
     match provider {
@@ -332,13 +352,6 @@ impl Preview<'_> {
         }
     }
 
-    /// The app as the body names it.
-    fn app(&self) -> Option<&str> {
-        self.push.notification.targets[self.push.target]
-            .app
-            .as_deref()
-    }
-
     fn provider(&self) -> Provider {
         self.push.notification.targets[self.push.target]
             .device
@@ -348,7 +361,7 @@ impl Preview<'_> {
     /// Which target it is, and what was decided here.
     fn headline(&self) -> String {
         let name = self.provider().display_name();
-        let app = match self.app() {
+        let app = match self.app {
             Some(app) => format!("app {app}"),
             None => "the default app".to_owned(),
         };
@@ -371,7 +384,7 @@ impl Preview<'_> {
         json!({
             "target": self.push.target,
             "service": self.provider().label(),
-            "app": self.app(),
+            "app": self.app,
             "event": self.push.notification.event.name(),
             "decided": decided,
             "requests": self.requests().iter().map(Wire::json).collect::<Vec<_>>(),

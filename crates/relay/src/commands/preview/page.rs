@@ -97,7 +97,7 @@ fn write_body(page: &mut String, judged: &Judged<'_>) -> fmt::Result {
 
 fn iphone(page: &mut String, target: &Preview<'_>, payload: &Value) -> fmt::Result {
     let aps = &payload["aps"];
-    let app = target.app().unwrap_or("app");
+    let app = target.app.unwrap_or("app");
     let name = app.strip_suffix(".voip").unwrap_or(app);
     let name = name.rsplit('.').next().unwrap_or(name);
     let letter = name
