@@ -333,15 +333,22 @@ pub(super) fn ask_to_end(daemon: &Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until nothing is in flight and nothing waits.
+/// Waits until nothing is in flight and nothing waits, as long as less and less does.
 pub(super) async fn settled(daemon: &Daemon) -> anyhow::Result<Samples> {
-    let samples = daemon
-        .wait_metrics(PATIENCE, |samples| {
-            samples.sum("pushrelay_targets_in_flight", &[]) == 0.0
-                && samples.sum("pushrelay_targets_waiting", &[]) == 0.0
-        })
-        .await?;
-    Ok(samples)
+    let open = |samples: &Samples| {
+        samples.sum("pushrelay_targets_in_flight", &[])
+            + samples.sum("pushrelay_targets_waiting", &[])
+    };
+    let mut least = f64::INFINITY;
+    loop {
+        let samples = daemon.wait_metrics(PATIENCE, |samples| open(samples) < least);
+        let samples = samples.await?;
+        least = open(&samples);
+        if least == 0.0 {
+            return Ok(samples);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// How much is sent at once.
