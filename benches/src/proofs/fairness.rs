@@ -335,8 +335,11 @@ impl fmt::Display for FairnessReport {
             let left = 100.0 * beside.throughput / alone.throughput;
             writeln!(
                 f,
-                "alone {:.1}/s, beside the flood {:.1}/s: {left:.1} %",
-                alone.throughput, beside.throughput
+                "alone {:.1}/s, beside the flood {:.1}/s: {left:.1} %; the relay had {:.0} % and {:.0} % of a core",
+                alone.throughput,
+                beside.throughput,
+                100.0 * alone.relay,
+                100.0 * beside.relay
             )?;
         }
         let of = |turn: fn(&(Turn, Turn)) -> f64| median(self.rounds.iter().map(turn));
