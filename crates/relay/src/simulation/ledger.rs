@@ -336,8 +336,9 @@ pub(super) fn floor(outcome: &Outcome, told: SystemTime) -> Duration {
         return asked.min(day);
     }
     let since_epoch = told.duration_since(SystemTime::UNIX_EPOCH);
-    let today = since_epoch.unwrap_or_default().as_secs() % 86_400;
-    asked.max(Duration::from_secs(86_400 - today))
+    let since_epoch = since_epoch.unwrap_or_default();
+    let days = since_epoch.as_secs() / 86_400;
+    asked.max(Duration::from_secs((days + 1) * 86_400) - since_epoch)
 }
 
 /// Whether an outcome says that the provider or the app is in trouble.
