@@ -185,18 +185,20 @@ impl Waiting {
         let books = self.metrics.service(provider);
         books.in_flight.sub(number(waiters.len()));
         books.waiting.add(number(appended.stored));
-        books.end_many(Ending::Repeated, waiters.len() - appended.stored);
+        books.end_many(Ending::Repeated, appended.repeated);
         books.waiting.sub(number(appended.superseded.len()));
-        books.end_many(Ending::Superseded, appended.superseded.len());
+        let superseded = appended.superseded.len() + appended.late.len();
+        books.end_many(Ending::Superseded, superseded);
         for Waiter { record, due, .. } in waiters {
             // Which of several were there already, the spool does not say.
-            let what = match appended.stored {
-                0 => What::Ended(Ending::Repeated),
+            let what = match (appended.stored, appended.repeated) {
+                (0, 0) => continue,
+                (0, _) => What::Ended(Ending::Repeated),
                 _ => What::Kept { due },
             };
             self.note(record.origin.push_id, what);
         }
-        for id in appended.superseded {
+        for id in appended.superseded.into_iter().chain(appended.late) {
             self.note(id, What::Ended(Ending::Superseded));
         }
         self.bell(provider).notify_one();
@@ -398,6 +400,7 @@ fn entry(waiter: &Waiter, provider: Provider) -> Entry {
         due: waiter.due,
         expiry: origin.expiry.map(moment),
         collapse: collapse(&waiter.record),
+        came: origin.received,
         said: waiter.said,
         counted: waiter.tries.counted,
         deferred: waiter.tries.deferred,

@@ -174,6 +174,7 @@ async fn append(spool: Spool, number: u64) -> Result<(), Failure> {
         due: now + Duration::from_millis(number.wrapping_mul(7919) % 2000),
         expiry: None,
         collapse: None,
+        came: now,
         said: None,
         counted: 0,
         deferred: 0,

@@ -32,8 +32,11 @@ pub struct Entry {
     pub due: SystemTime,
     /// Worthless from here on; looked at only by [`Spool::shed`](crate::Spool::shed).
     pub expiry: Option<SystemTime>,
-    /// A newer entry of the same lane and key takes the place of an older one that is not leased.
+    /// An entry that came later takes the place of an earlier one of the same lane and key that is not leased, whichever is
+    /// appended first.
     pub collapse: Option<Fingerprint>,
+    /// When it came to the caller: what says first and has to wait late is no news any more.
+    pub came: SystemTime,
     /// Why it has to wait, in a word for the operator.
     pub said: Option<&'static str>,
     /// How often it was deferred before it came here, and counted as one of its own attempts.
@@ -70,6 +73,8 @@ pub struct Appended {
     pub repeated: usize,
     /// Entries that made room for a newer one of the same collapse key.
     pub superseded: Vec<Uuid>,
+    /// Entries that were not stored, because one of the same collapse key that came later waits already.
+    pub late: Vec<Uuid>,
 }
 
 /// The right to work on one entry until it is settled or the lease lapses.

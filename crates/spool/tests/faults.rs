@@ -33,6 +33,7 @@ fn entry(number: u64) -> Entry {
         due: now(),
         expiry: None,
         collapse: None,
+        came: UNIX_EPOCH,
         said: None,
         counted: 0,
         deferred: 0,

@@ -49,6 +49,16 @@ impl Model {
         }
         let mut superseded = Vec::new();
         if entry.collapse.is_some() {
+            let late = self.entries.values().any(|kept| {
+                kept.state == State::Waiting
+                    && kept.entry.collapse == entry.collapse
+                    && kept.entry.lane == entry.lane
+                    && kept.entry.came > entry.came
+            });
+            if late {
+                self.seen.insert(entry.id, now + SEEN);
+                return (false, vec![entry.id]);
+            }
             self.entries.retain(|_, kept| {
                 let older = kept.state == State::Waiting
                     && !kept.is_held(now)
@@ -114,9 +124,11 @@ impl Model {
         kept.lease = None;
         let id = kept.entry.id;
         let (lane, collapse) = (kept.entry.lane, kept.entry.collapse);
+        let came = kept.entry.came;
         let outdated = collapse.is_some()
-            && self.entries.range(seq + 1..).any(|(_, newer)| {
-                newer.state == State::Waiting
+            && self.entries.iter().any(|(other, newer)| {
+                (newer.entry.came, *other) > (came, seq)
+                    && newer.state == State::Waiting
                     && newer.entry.collapse == collapse
                     && newer.entry.lane == lane
             });
@@ -187,6 +199,7 @@ impl Dice {
             due: now + Duration::from_secs(self.roll(40)),
             expiry: (self.roll(3) == 0).then(|| now + Duration::from_secs(self.roll(60))),
             collapse: (collapse < 6).then_some(Fingerprint([collapse; 16])),
+            came: now - Duration::from_secs(self.roll(20)),
             said: None,
             counted: self.roll(3) as u32,
             deferred: self.roll(3) as u32,
@@ -278,6 +291,7 @@ async fn play(seed: u64) {
                 let entry = dice.entry(now);
                 let (stored, superseded) = model.append(&entry, now);
                 let mut appended = spool.append(vec![entry], now).await.unwrap();
+                appended.superseded.append(&mut appended.late);
                 appended.superseded.sort_unstable();
                 let mut expected = superseded;
                 expected.sort_unstable();

@@ -21,6 +21,7 @@ hold_to!(Spool:
     a_repeated_id_is_absorbed
     a_settled_id_is_absorbed_for_the_dedup_window
     a_newer_entry_takes_the_place_of_an_older_one_of_its_key
+    what_came_earlier_supersedes_nothing_however_late_it_is_appended
     a_leased_entry_is_superseded_only_when_it_comes_back
     lanes_do_not_see_each_other
     a_lapsed_lease_frees_the_entry_and_the_newest_lease_wins

@@ -31,21 +31,32 @@ pub(crate) fn append(
             fresh.push(entry);
         }
     }
+    let repeated = entries.len() - fresh.len();
+    let mut late = Vec::new();
     let mut outdated: HashMap<i64, Row> = HashMap::new();
-    for entry in &fresh {
+    for entry in std::mem::take(&mut fresh) {
         if let Some(key) = entry.collapse {
-            for row in older(session, entry.lane, key, now)? {
+            if is_late(&session.store.connection, entry, key)? {
+                late.push(entry.id);
+                continue;
+            }
+            for row in older(session, entry, key, now)? {
                 outdated.insert(row.seq, row);
             }
         }
+        fresh.push(entry);
     }
     make_sure_of_room(session, &fresh, &outdated).map_err(Fault::Refused)?;
 
     let mut appended = Appended {
         stored: fresh.len(),
-        repeated: entries.len() - fresh.len(),
+        repeated,
         superseded: Vec::new(),
+        late,
     };
+    if !appended.late.is_empty() {
+        remembered::remember(session, &appended.late, now)?;
+    }
     for row in outdated.values() {
         session.store.remove(row)?;
         session.holds.release(row.seq);
@@ -211,18 +222,26 @@ fn is_known(session: &Session<'_>, id: Uuid, now: SystemTime) -> rusqlite::Resul
     Ok(select.exists([id.as_bytes()])? || remembered::is_seen(session, id, now)?)
 }
 
-/// Waiting entries of the same key that nobody works on.
+/// Whether one of the same key that came later waits.
+fn is_late(connection: &Connection, entry: &Entry, key: Fingerprint) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT 1 FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2 AND came > ?3",
+    )?;
+    select.exists((key.0, entry.lane.0, millis(entry.came)))
+}
+
+/// Waiting entries of the same key that nobody works on and that did not come later.
 fn older(
     session: &Session<'_>,
-    lane: Lane,
+    entry: &Entry,
     key: Fingerprint,
     now: SystemTime,
 ) -> rusqlite::Result<Vec<Row>> {
     let mut select = session.store.connection.prepare_cached(&format!(
-        "SELECT {} FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2",
+        "SELECT {} FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2 AND came <= ?3",
         Row::COLUMNS
     ))?;
-    let rows = select.query_map((key.0, lane.0), Row::read)?;
+    let rows = select.query_map((key.0, entry.lane.0, millis(entry.came)), Row::read)?;
     let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
     rows.retain(|row| session.holds.of(row.seq, millis(now)) != Hold::Held);
     Ok(rows)
@@ -233,7 +252,7 @@ fn is_outdated(connection: &Connection, seq: i64) -> rusqlite::Result<bool> {
     let mut select = connection.prepare_cached(
         "SELECT 1 FROM entry AS newer, entry AS older
          WHERE older.seq = ?1 AND newer.state = 0 AND newer.collapse = older.collapse
-           AND newer.lane = older.lane AND newer.seq > older.seq",
+           AND newer.lane = older.lane AND (newer.came, newer.seq) > (older.came, older.seq)",
     )?;
     select.exists([seq])
 }
@@ -300,8 +319,8 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
     let size = entry.bytes.len() as i64;
     let mut insert = store.connection.prepare_cached(
         "INSERT INTO entry
-            (seq, id, lane, owner, due, expiry, collapse, appended, counted, deferred, size, sum, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            (seq, id, lane, owner, due, expiry, collapse, appended, counted, deferred, size, sum, reason, came)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     insert.execute((
         seq,
@@ -317,6 +336,7 @@ fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite
         size,
         sum(entry.id, &entry.bytes),
         entry.said,
+        millis(entry.came),
     ))?;
     let mut insert = store
         .connection

@@ -41,7 +41,7 @@ const APPLICATION_ID: i64 = 0x5350_524C;
 const PREDECESSOR: Duration = Duration::from_secs(2);
 
 /// Step n makes schema n + 1 out of schema n. Never change one that was released: add another.
-const STEPS: &[&str] = &[SCHEMA_1];
+const STEPS: &[&str] = &[SCHEMA_1, SCHEMA_2];
 
 const SCHEMA_1: &str = "
     -- Numbers of the file itself. 'batch' counts the transactions.
@@ -97,6 +97,12 @@ const SCHEMA_1: &str = "
         noted INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX gone_noted ON gone (noted);
+";
+
+/// Which of two entries of one collapse key is the news is no longer told by the order in which they had to wait.
+const SCHEMA_2: &str = "
+    ALTER TABLE entry ADD COLUMN came INTEGER NOT NULL DEFAULT 0;
+    UPDATE entry SET came = appended;
 ";
 
 /// Makes the file with rights for its owner only; the log takes them over.
@@ -238,6 +244,23 @@ mod tests {
             .query_row("SELECT x + y FROM b", [], |row| row.get(0))
             .unwrap();
         assert_eq!(sum, 3);
+    }
+
+    #[test]
+    fn what_waits_in_the_first_schema_came_when_it_was_appended() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &STEPS[..1]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO entry (seq, id, lane, owner, due, appended, size, sum)
+                 VALUES (1, x'00', 1, 1, 5, 4, 0, 0)",
+            )
+            .unwrap();
+        assert_eq!(migrate(&mut connection, STEPS).unwrap(), 1);
+        let came: i64 = connection
+            .query_row("SELECT came FROM entry", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(came, 4);
     }
 
     #[test]

@@ -170,6 +170,26 @@ pub(crate) async fn a_newer_entry_takes_the_place_of_an_older_one_of_its_key<S: 
     assert_eq!((appended.repeated, appended.superseded.len()), (1, 0));
 }
 
+pub(crate) async fn what_came_earlier_supersedes_nothing_however_late_it_is_appended<S: Verbs>() {
+    let (spool, _place) = open::<S>().await;
+    let with = |number, came| Entry {
+        collapse: Some(key(1)),
+        came: at(came),
+        ..entry(number)
+    };
+    append(&spool, [with(2, 2)]).await;
+    let appended = append(&spool, [with(1, 1)]).await;
+    assert_eq!((appended.stored, appended.repeated), (0, 0));
+    assert_eq!((appended.late, appended.superseded.len()), (vec![id(1)], 0));
+    // It is settled, like one that was superseded.
+    assert_eq!(append(&spool, [with(1, 1)]).await.repeated, 1);
+    // Nor does one that is being worked on come back to make room for it.
+    let newer = lease_one(&spool, 9).await;
+    assert_eq!(append(&spool, [with(0, 0)]).await.late, [id(0)]);
+    assert_eq!(settle(&spool, newer, defer(0, false)).await, Settled::Yes);
+    assert_eq!(ids(&lease(&spool, 9, 9).await), [id(2)]);
+}
+
 pub(crate) async fn a_leased_entry_is_superseded_only_when_it_comes_back<S: Verbs>() {
     let (spool, _place) = open::<S>().await;
     let with = |number| Entry {

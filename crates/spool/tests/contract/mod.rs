@@ -109,6 +109,7 @@ pub(crate) fn entry(number: u64) -> Entry {
         due: at(0),
         expiry: None,
         collapse: None,
+        came: at(0),
         said: None,
         counted: 0,
         deferred: 0,
