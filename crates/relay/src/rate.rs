@@ -23,7 +23,12 @@ impl Rate {
         (Rate::PER_SECOND.contains(&per_second) && burst > 0).then_some(Rate { per_second, burst })
     }
 
-    fn interval(&self) -> u64 {
+    /// From one MESSAGE to the next, in the long run.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds())
+    }
+
+    fn nanoseconds(&self) -> u64 {
         (1e9 / self.per_second) as u64
     }
 }
@@ -54,14 +59,14 @@ impl Bucket {
     /// Takes one MESSAGE out, or says how long until there is one.
     pub(crate) fn take(&self, rate: &Rate, now: Instant) -> Result<(), Duration> {
         let now = nanoseconds(now.saturating_duration_since(self.since));
-        let room = rate.interval().saturating_mul(u64::from(rate.burst));
+        let room = rate.nanoseconds().saturating_mul(u64::from(rate.burst));
         // Nothing is emptier than empty: what a slower rate has left must not hold the partner under a faster one.
         let empty = now.saturating_add(room);
         if self.full_at.load(Ordering::Relaxed) > empty {
             self.full_at.fetch_min(empty, Ordering::Relaxed);
         }
         let take = |full_at: u64| {
-            let after = full_at.max(now).saturating_add(rate.interval());
+            let after = full_at.max(now).saturating_add(rate.nanoseconds());
             (after - now <= room).then_some(after)
         };
         let taken = self
@@ -70,7 +75,7 @@ impl Bucket {
         match taken {
             Ok(_) => Ok(()),
             Err(full_at) => {
-                let after = full_at.max(now).saturating_add(rate.interval());
+                let after = full_at.max(now).saturating_add(rate.nanoseconds());
                 Err(Duration::from_nanos(after - now - room))
             }
         }

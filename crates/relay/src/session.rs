@@ -20,6 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use pushrelay_sip::{Answer, CloseReason, Connection, Output, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
 use crate::accounts::Account;
@@ -88,6 +89,16 @@ const TICK: Duration = Duration::from_secs(1);
 /// answers. 256 KiB are some 500 of them.
 const OUTBOX_BYTES: usize = 256 * 1024;
 
+/// A partner over its rate is not read from until there may be room for another of its MESSAGEs, but never longer than this. What it sends
+/// meanwhile is refused in one go: a flood must not cost the others a turn of this machine for each MESSAGE.
+const LONGEST_REST: Duration = Duration::from_millis(10);
+
+/// As much is read of it between two rests: 6 MiB a second, so that what lies in the buffers of TCP is answered within seconds.
+const READ_BETWEEN_RESTS: usize = 64 * 1024;
+
+/// What comes sooner is no rest: timers count in milliseconds.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
 /// A stranger has few places, and nothing to wait for.
 const STRANGER_IDLE: Duration = Duration::from_secs(30);
 
@@ -109,6 +120,10 @@ enum Event {
     Quiet,
     /// The drain has had all the time that it may take.
     GraceOver,
+    /// A partner was over its rate, and nothing more of it is there.
+    Rest,
+    /// It is read from again.
+    Rested,
     Tick,
     Failed(io::Error),
 }
@@ -133,6 +148,8 @@ pub(crate) async fn run<S>(
         outbox: Outbox::default(),
         ending: None,
         phase: Phase::Serving,
+        over_rate: false,
+        read_since_rest: 0,
         requests: 0,
         last_read: clock::now(),
         retransmissions: 0,
@@ -141,6 +158,7 @@ pub(crate) async fn run<S>(
     let mut settled = Vec::new();
     let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
     let mut ticks = tokio::time::interval(TICK);
+    let mut rest: Option<Pin<Box<Sleep>>> = None;
     let mut draining = pin!(listener::drained(&mut draining));
     let mut grace_over = pin!(service.grace_over());
     loop {
@@ -153,6 +171,7 @@ pub(crate) async fn run<S>(
             break;
         }
         let may_read = !closing
+            && rest.is_none()
             && deliveries.len() < service.limits.requests_in_flight
             && session.outbox.bytes < OUTBOX_BYTES;
         let event = poll_fn(|cx| {
@@ -164,6 +183,9 @@ pub(crate) async fn run<S>(
             }
             if !settled.is_empty() {
                 return Poll::Ready(Event::Settled);
+            }
+            if may_read && session.has_read_enough() {
+                return Poll::Ready(Event::Rest);
             }
             if may_read {
                 let mut buffer = ReadBuf::new(&mut buffer);
@@ -180,6 +202,14 @@ pub(crate) async fn run<S>(
                 if session.phase != Phase::Serving && deliveries.is_empty() {
                     return Poll::Ready(Event::Quiet);
                 }
+                if session.over_rate {
+                    return Poll::Ready(Event::Rest);
+                }
+            }
+            if let Some(rest) = &mut rest
+                && rest.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Event::Rested);
             }
             match session.phase {
                 Phase::Serving if draining.as_mut().poll(cx).is_ready() => {
@@ -206,6 +236,8 @@ pub(crate) async fn run<S>(
             Event::Draining => session.phase = Phase::Draining,
             Event::Quiet => session.end(Ended::Draining),
             Event::GraceOver => session.cut(),
+            Event::Rest => rest = session.rest().map(|rest| Box::pin(sleep(rest))),
+            Event::Rested => rest = None,
             Event::Tick => session.tick(deliveries.is_empty()),
             Event::Failed(error) => {
                 debug!(peer = %session.peer.address, %error, "connection failed");
@@ -250,6 +282,10 @@ struct Session {
     /// Why no more is read; the connection ends when all is answered.
     ending: Option<Ended>,
     phase: Phase,
+    /// Since the last rest something was refused because the partner sends too fast.
+    over_rate: bool,
+    /// Octets read since that was.
+    read_since_rest: usize,
     requests: u32,
     last_read: Instant,
     retransmissions: u64,
@@ -268,6 +304,9 @@ enum Phase {
 impl Session {
     fn read(&mut self, bytes: &[u8]) {
         self.last_read = clock::now();
+        if self.over_rate {
+            self.read_since_rest += bytes.len();
+        }
         self.connection.receive(bytes, self.last_read);
     }
 
@@ -362,6 +401,7 @@ impl Session {
     ) {
         if let Some(refusal) = refusal {
             self.service.metrics.refusal(refusal);
+            self.over_rate |= refusal == Refusal::OverRate;
         }
         self.answer(
             request,
@@ -411,6 +451,20 @@ impl Session {
             micros = elapsed.as_micros() as u64,
             "answered"
         );
+    }
+
+    /// Whether a partner over its rate, that goes on and on, has had its turn.
+    fn has_read_enough(&self) -> bool {
+        self.over_rate && self.read_since_rest >= READ_BETWEEN_RESTS
+    }
+
+    /// How long a partner that was over its rate is left alone now; never so long that it could not send at its rate.
+    fn rest(&mut self) -> Option<Duration> {
+        self.over_rate = false;
+        self.read_since_rest = 0;
+        let rate = self.sender.as_ref()?.partner.rate.as_ref()?;
+        let rest = rate.interval().min(LONGEST_REST);
+        (rest >= SHORTEST_REST).then_some(rest)
     }
 
     fn partner_name(&self) -> &str {

@@ -126,6 +126,38 @@ async fn a_partner_over_its_rate_is_told_when_to_come_again_and_nobody_else_is()
     relay.end().await;
 }
 
+/// Each refusal of a flood took the machine a turn of its own: what comes of it together is now refused together.
+#[tokio::test]
+async fn a_partner_over_its_rate_is_read_from_a_hundred_times_a_second_at_most() {
+    let relay = Relay::configured(|config| {
+        let partners = config["partners"].as_array_mut().unwrap();
+        partners.push(fabrikam("rate = 0.01\nburst = 1"));
+    })
+    .await;
+    let (contoso, greedy) = (relay.edge().await, edge_of_fabrikam(&relay).await);
+    assert_eq!(push(&greedy).await.status, 200);
+    let start = Instant::now();
+    let refusals = 51;
+    for _ in 0..refusals {
+        assert_eq!(push(&greedy).await.status, 503);
+    }
+    let rests = Duration::from_millis(10) * (refusals - 1);
+    assert!(start.elapsed() >= rests, "{:?}", start.elapsed());
+    // More than is read between two rests, all of which is answered.
+    let requests: Vec<_> = (0..400)
+        .map(|_| greedy.request(json(), body(&[APPLE])))
+        .collect();
+    greedy.send_all(&requests).await.unwrap();
+    for request in &requests {
+        assert_eq!(
+            greedy.answer_to(request, PATIENCE).await.unwrap().status,
+            503
+        );
+    }
+    assert_eq!(push(&contoso).await.status, 200);
+    relay.end().await;
+}
+
 /// Sends this many MESSAGEs at a fixed pace, whatever the relay does; answers a second, all of which must be 200.
 async fn offered(edge: &Arc<FakeEdge>, count: u32, every: Duration) -> f64 {
     let start = Instant::now();
