@@ -141,8 +141,8 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
     let mut asked_again = pin!(either(&mut terminate, &mut interrupt));
     let mut end = within(grace, drained.as_mut(), asked_again.as_mut()).await;
     let under_way = || service.metrics.messages_in_flight.get();
-    if end == End::Late && under_way() == 0 {
-        // All that was read is answered: what holds the drain up are peers that do not take their answers, or never stop asking.
+    if end == End::Late {
+        // Peers that do not take their answers, or never stop asking, hold it up no longer. Work does.
         service.end_grace();
         end = within(CUT, drained, asked_again).await;
     }

@@ -128,7 +128,7 @@ async fn a_partner_over_its_rate_is_told_when_to_come_again_and_nobody_else_is()
 
 /// Each refusal of a flood took the machine a turn of its own: what comes of it together is now refused together.
 #[tokio::test]
-async fn a_partner_over_its_rate_is_read_from_a_hundred_times_a_second_at_most() {
+async fn a_partner_over_its_rate_is_read_from_in_turns_and_all_it_sends_is_answered() {
     let relay = Relay::configured(|config| {
         let partners = config["partners"].as_array_mut().unwrap();
         partners.push(fabrikam("rate = 0.01\nburst = 1"));
