@@ -51,8 +51,9 @@ pub async fn run(daemon: &Path, plan: &DurablePlan) -> anyhow::Result<DurableRep
     let disk = disk(ground.world.dir.path())?;
     ground.world.apple.refuse_connects().await;
     let delay = format!("inject=fdatasync,fsync:delay_exit={}", plan.sync * 1000);
-    let mut behind = strace::before(&["-e", &delay], Path::new("/dev/null"));
-    behind.insert(1, "--seccomp-bpf".into());
+    // Without the first two it would stop at every call.
+    let options = ["--seccomp-bpf", "-etrace=fdatasync,fsync", "-e", &delay];
+    let behind = strace::before(&options, Path::new("/dev/null"));
     let mut daemon = ground.launch(&behind, &[])?;
     daemon.ready().await?;
     let mut generator = ground.connect(daemon.sip_addr(), plan.connections).await?;
