@@ -21,6 +21,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::attempt::{self, Attempt};
+use crate::breaker::Passage;
 use crate::clock;
 use crate::metrics::Ending;
 use crate::partners::Partner;
@@ -34,6 +35,9 @@ use crate::waiting::{self, Waiter};
 
 /// An entry whose first attempt is still under way is left alone for this long: longer than any exchange may take.
 const UNDER_WAY: Duration = Duration::from_secs(15);
+
+/// What is heard where the breaker is open.
+const BARRED: Cause = Cause::Local(Local::BreakerOpen);
 
 /// A notification whose targets are being sent to. Made without waiting; [`settle`](Delivery::settle) waits.
 pub(crate) struct Delivery {
@@ -260,6 +264,10 @@ impl Delivery {
             Some(self.expiry),
             service.dice(),
         ) {
+            // Its lane sleeps as long as it must; in the order of coming, what waits lies close together on disk.
+            Next::At { .. } if outcome.cause == BARRED && self.is_barred(target) => {
+                Some((now, Tries::default()))
+            }
             Next::At { when, counts } => {
                 let tries = Tries {
                     counted: u32::from(counts),
@@ -269,6 +277,12 @@ impl Delivery {
             }
             Next::Done | Next::Gone { .. } | Next::Bury(_) => None,
         }
+    }
+
+    /// Whether no push goes to the provider of a target now.
+    fn is_barred(&self, target: usize) -> bool {
+        let passage = self.rules.passage(self.provider(target), clock::now());
+        passage != Passage::Free
     }
 
     fn waiter(&self, target: usize, due: SystemTime, tries: Tries) -> Option<Waiter> {
