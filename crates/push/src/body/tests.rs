@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::fixture;
 
 const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
 
@@ -159,18 +160,7 @@ fn an_explanation_shows_each_decoder_each_field_and_what_is_missing() {
 /// Any bytes may come: whatever they are, there is an answer of at most 200 printable characters.
 #[test]
 fn mutated_bodies_are_answered() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(0x5eed_u64);
-    eprintln!("SEED={seed}");
-    let mut state = seed;
-    let mut dice = move || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize
-    };
+    let mut dice = fixture::dice();
     let (json, xml) = (json(), xml());
     let bodies = [
         (XML.to_owned(), xml.clone()),
@@ -186,15 +176,7 @@ fn mutated_bodies_are_answered() {
     ];
     for round in 0..8000 {
         let (kind, body) = &bodies[round % bodies.len()];
-        let mut bytes = body.clone().into_bytes();
-        for _ in 0..=dice() % 4 {
-            let at = dice() % bytes.len();
-            match dice() % 3 {
-                0 => bytes[at] = dice() as u8,
-                1 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, b"<>&;'\"=/![]-\0\n"[dice() % 14]),
-            }
-        }
+        let bytes = fixture::mutated(body, b"<>&;'\"=/![]-\0\n", &mut dice);
         if let Err(error) = read(kind, &bytes) {
             let text = error.to_string();
             assert!(text.len() <= 200 && text.is_ascii(), "{text}");
