@@ -20,4 +20,4 @@ pub mod sync_order;
 pub mod terminations;
 
 pub use ledger::Balance;
-pub use strace::is_here as has_strace;
+pub use strace::{Strace, Tracee, is_here as has_strace};

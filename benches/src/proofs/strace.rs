@@ -19,13 +19,13 @@ pub(super) const CHANGES: &str = "write,writev,sendto,sendmsg,pwrite64,fsync,fda
 
 /// A tracer that is attached to a running daemon. It ends with the daemon, or when this value is dropped; the daemon then
 /// goes on untraced.
-pub(super) struct Strace {
+pub struct Strace {
     child: Child,
 }
 
 /// What is traced.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Tracee {
+pub enum Tracee {
     /// One thread.
     Thread(u32),
     /// All threads of a process, new ones too.
@@ -37,11 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Strace {
     /// Attaches to what runs.
-    pub(super) async fn attach(
-        tracee: Tracee,
-        options: &[&str],
-        output: &Path,
-    ) -> anyhow::Result<Strace> {
+    pub async fn attach(tracee: Tracee, options: &[&str], output: &Path) -> anyhow::Result<Strace> {
         let mut command = Command::new("strace");
         let id = match tracee {
             Tracee::Thread(id) => id,

@@ -8,9 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{APPLE, PATIENCE, Relay, body, json};
-use pushrelay_benches::proofs::has_strace;
+use pushrelay_benches::proofs::{Strace, Tracee, has_strace};
 use pushrelay_peers::world::World;
-use tokio::io::AsyncBufReadExt;
 use toml::{Table, Value};
 
 const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -318,19 +317,11 @@ async fn while_the_disk_hangs_nobody_waits_and_what_does_not_fit_is_dropped_and_
     }
     let relay = capturing("all", &[]).await;
     let writer = thread(relay.daemon.pid().unwrap(), "captures");
-    let mut disk = tokio::process::Command::new("strace")
-        .args(["-e", "inject=openat:delay_enter=600000000", "-o"])
-        .arg(relay.world.dir.path().join("calls"))
-        .arg("-p")
-        .arg(writer.file_name().unwrap())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut said = tokio::io::BufReader::new(disk.stderr.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).await.unwrap();
-    assert!(line.contains(" attached"), "{line}");
+    let name = writer.file_name().unwrap().to_str().unwrap();
+    let options = ["-e", "inject=openat:delay_enter=600000000"];
+    let calls = relay.world.dir.path().join("calls");
+    let disk = Strace::attach(Tracee::Thread(name.parse().unwrap()), &options, &calls);
+    let disk = disk.await.unwrap();
     let edge = relay.edge().await;
     let push = async || {
         let answer = edge.message(json(), body(&[APPLE])).await.unwrap();
@@ -352,7 +343,7 @@ async fn while_the_disk_hangs_nobody_waits_and_what_does_not_fit_is_dropped_and_
         assert_eq!(counted, Some(count), "{result}");
     }
     // The disk is back: what waited is written.
-    disk.kill().await.unwrap();
+    drop(disk);
     kept(&relay, 65.0).await;
     assert_eq!(captures(relay.world.dir.path()).len(), 65);
     relay.end().await;

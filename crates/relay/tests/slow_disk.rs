@@ -4,37 +4,13 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Relay, binary, body, json};
-use pushrelay_benches::proofs::has_strace;
+use common::{Relay, binary, body, json};
+use pushrelay_benches::proofs::{Strace, Tracee, has_strace};
 use pushrelay_peers::MpnsAnswer;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-
-/// Holds up the next sync of the daemon; ends with it.
-async fn hold_up(relay: &Relay, sync: Duration) {
-    let delay = format!(
-        "inject=fdatasync,fsync:delay_enter={}:when=1",
-        sync.as_micros()
-    );
-    let process = relay.daemon.pid().unwrap().to_string();
-    let mut strace = Command::new("strace")
-        .args(["-f", "-e", &delay, "-o", "/dev/null", "-p", &process])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
-    let line = tokio::time::timeout(PATIENCE, said.next_line()).await;
-    let line = line.unwrap().unwrap().unwrap();
-    assert!(line.contains(" attached"), "{line}");
-    // It must not be held up saying more.
-    tokio::spawn(async move {
-        while let Ok(Some(_)) = said.next_line().await {}
-        strace.wait().await
-    });
-}
 
 #[tokio::test]
 async fn an_operator_is_told_after_20_s_that_the_disk_has_not_answered() {
@@ -51,7 +27,16 @@ async fn an_operator_is_told_after_20_s_that_the_disk_has_not_answered() {
     assert_eq!(answer.status, 200);
     relay.settled(1.0).await;
 
-    hold_up(&relay, Duration::from_secs(26)).await;
+    let long = Duration::from_secs(26);
+    let delay = format!(
+        "inject=fdatasync,fsync:delay_enter={}:when=1",
+        long.as_micros()
+    );
+    let process = Tracee::Process(relay.daemon.pid().unwrap());
+    let nowhere = Path::new("/dev/null");
+    let strace = Strace::attach(process, &["-e", &delay], nowhere)
+        .await
+        .unwrap();
     let begin = Instant::now();
     let config = relay.daemon.config_path();
     let mut command = Command::new(binary());
@@ -65,7 +50,7 @@ async fn an_operator_is_told_after_20_s_that_the_disk_has_not_answered() {
         error.contains("the spool did not answer in time; what was asked may still happen"),
         "{error}"
     );
-    assert!(begin.elapsed() < Duration::from_secs(26), "before the disk");
+    assert!(begin.elapsed() < long, "before the disk");
 
     let samples = relay.settled(0.0).await;
     let dropped = [("service", "mpns"), ("ending", "dropped")];
@@ -78,5 +63,6 @@ async fn an_operator_is_told_after_20_s_that_the_disk_has_not_answered() {
         samples.sum("pushrelay_operator_requests_total", &failed),
         1.0
     );
+    drop(strace);
     relay.end().await;
 }

@@ -10,17 +10,6 @@ use std::time::{Duration, Instant};
 use common::{APPLE, PATIENCE, Relay, body, json};
 use pushrelay_peers::world::device_token;
 use pushrelay_peers::{ApnsAnswer, MpnsAnswer, Samples};
-use toml::Table;
-
-/// With these lines under `[spool]`.
-async fn with_spool(lines: &str) -> Relay {
-    let lines: Table = lines.parse().unwrap();
-    Relay::configured(|config| {
-        let spool = config["spool"].as_table_mut().unwrap();
-        spool.extend(lines);
-    })
-    .await
-}
 
 fn iphone(number: u64) -> String {
     format!(
@@ -222,7 +211,7 @@ async fn with_reply_within_zero_everything_goes_to_disk_first() {
 
 #[tokio::test]
 async fn a_full_spool_is_503_with_its_own_reason() {
-    let relay = with_spool("entries = 3").await;
+    let relay = Relay::with("[spool]\nentries = 3").await;
     relay.world.apple.refuse_connects().await;
     let edge = relay.edge().await;
     for number in 0..3 {
@@ -262,7 +251,7 @@ async fn a_full_spool_is_503_with_its_own_reason() {
 /// One of its two targets goes to disk, the other finds no room: both must be in the books, once.
 #[tokio::test]
 async fn a_full_lane_of_one_platform_takes_nothing_from_the_other() {
-    let relay = with_spool("entries = 1").await;
+    let relay = Relay::with("[spool]\nentries = 1").await;
     relay.world.apple.refuse_connects().await;
     relay
         .world
@@ -290,13 +279,8 @@ async fn a_full_lane_of_one_platform_takes_nothing_from_the_other() {
 /// Apple answers late, and only one push of the backlog goes at once: nobody else looks at them when their time is over.
 #[tokio::test]
 async fn a_full_lane_drops_what_has_expired_for_what_has_not() {
-    let relay = Relay::configured(|config| {
-        config.insert("reply_within".into(), "0s".into());
-        let spool = config["spool"].as_table_mut().unwrap();
-        spool.insert("entries".into(), 3.into());
-        spool.insert("in_flight".into(), 1.into());
-    })
-    .await;
+    let changed = "reply_within = \"0s\"\n[spool]\nentries = 3\nin_flight = 1";
+    let relay = Relay::with(changed).await;
     let late = ApnsAnswer::ok().after(Duration::from_secs(8));
     relay.world.apple.script_default([late]);
     let edge = relay.edge().await;
