@@ -195,6 +195,21 @@ impl Ground {
         Ok(())
     }
 
+    /// Sends enough, one after the other, for the log of the spool to be folded in a first time.
+    pub(super) async fn fill_log(
+        &mut self,
+        address: SocketAddr,
+        ledger: &mut Ledger,
+    ) -> anyhow::Result<()> {
+        let generator = self.connect(address, 1).await?;
+        let enough = Load {
+            connections: 1,
+            window: 1,
+            messages: 50,
+        };
+        self.send(generator, ledger, enough).await
+    }
+
     /// Starts the daemon once more, with nobody to kill it: what is open is sent again until it is answered 200, what waits
     /// is delivered, the books of the daemon balance, and it ends by itself.
     pub(super) async fn aftermath(&mut self, ledger: &mut Ledger) -> anyhow::Result<Samples> {

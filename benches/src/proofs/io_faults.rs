@@ -5,7 +5,7 @@
 //! are the kernel's own: the size of files is limited (RLIMIT_FSIZE) to the n-th step beyond what the log has, until the
 //! first 503 or the end of the script; lifting it is the space that returns.
 //!
-//! Then the same over a start: the script, kill -9, and a start whose n-th call fails. It serves, or it says what is wrong with
+//! The same for the thread that folds the log in, over 50 MESSAGEs. And over a start: the script, kill -9, and a start whose n-th call fails. It serves, or it says what is wrong with
 //! its spool and exits.
 
 use std::collections::BTreeMap;
@@ -54,8 +54,10 @@ struct Fault {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// These calls, so.
+    /// These calls of the thread that writes, so.
     Call(&'static str, &'static str),
+    /// These calls of the thread that folds the log in, so.
+    Fold(&'static str, &'static str),
     /// Files may not grow.
     FileSize,
     /// Every call on the spool's files, so, while the daemon starts over what another has left.
@@ -72,7 +74,7 @@ const CHANGES: &str = "pwrite64,fsync,fdatasync,ftruncate,fallocate,?unlink,unli
 const ALL: &str = "openat,read,pread64,pwrite64,fsync,fdatasync,ftruncate,fallocate,?stat,?newfstatat,?fstat,?statx,fcntl,\
                    ?unlink,unlinkat";
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 8] = [
     Fault {
         name: "EIO",
         kind: Kind::Call(CHANGES, "error=EIO"),
@@ -102,6 +104,16 @@ const FAULTS: [Fault; 6] = [
         reasons: &[FULL, TROUBLE],
     },
     Fault {
+        name: "EIO while the log is folded in",
+        kind: Kind::Fold(CHANGES, "error=EIO"),
+        reasons: &[TROUBLE],
+    },
+    Fault {
+        name: "ENOSPC while the log is folded in",
+        kind: Kind::Fold("pwrite64", "error=ENOSPC"),
+        reasons: &[FULL],
+    },
+    Fault {
         name: "EIO at a start",
         kind: Kind::Start("error=EIO"),
         reasons: &[TROUBLE],
@@ -119,6 +131,12 @@ const SCRIPT: Plan = Plan {
     pace: Pace::Window(4),
     messages: 20,
     at_most: PATIENCE,
+};
+
+/// Enough for the log to be folded in.
+const LONG_SCRIPT: Plan = Plan {
+    messages: 50,
+    ..SCRIPT
 };
 
 /// What a start finds.
@@ -183,13 +201,19 @@ async fn round(
         allowed: fault.reasons,
     };
     let struck = match fault.kind {
-        Kind::Call(calls, action) => {
-            let thread = strace::writer(&daemon).await?;
+        Kind::Call(calls, action) | Kind::Fold(calls, action) => {
+            let (thread, plan) = if matches!(fault.kind, Kind::Call(..)) {
+                (strace::writer(&daemon).await?, SCRIPT)
+            } else {
+                let (address, ledger) = (script.address, &mut *script.ledger);
+                script.ground.fill_log(address, ledger).await?;
+                (strace::checkpointer(&daemon).await?, LONG_SCRIPT)
+            };
             let expression = format!("inject={calls}:{action}:when={n}");
             let trace = script.ground.world.dir.path().join("strace");
             let options = ["-e", expression.as_str()];
             let strace = Strace::attach(Tracee::Thread(thread), &options, &trace).await?;
-            script.run(|| Ok(())).await?;
+            script.run(plan, || Ok(())).await?;
             daemon.kill().await?;
             strace.ended().await?;
             fs::read_to_string(&trace)?.contains("(INJECTED)")
@@ -198,7 +222,9 @@ async fn round(
             let log = PathBuf::from(format!("{}-wal", script.ground.spool().display()));
             let limit = log.metadata()?.len() + STEP * n as u64;
             limit_file_size(&daemon, Some(limit))?;
-            script.run(|| limit_file_size(&daemon, None)).await?;
+            script
+                .run(SCRIPT, || limit_file_size(&daemon, None))
+                .await?;
             let grown = log.metadata()?.len();
             daemon.kill().await?;
             grown >= limit
@@ -258,10 +284,14 @@ struct Script<'a> {
 impl Script<'_> {
     /// Sends until all is answered 200; calls `mend` after the first time that not all is. What is sent again has a connection
     /// of its own: on the old one it would be a retransmission, which gets the old answer.
-    async fn run(&mut self, mend: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    async fn run(
+        &mut self,
+        plan: Plan,
+        mend: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut generator = self.ground.connect(self.address, 1).await?;
-        let mut tally = generator.drive(SCRIPT).await?.unbroken()?;
+        let mut tally = generator.drive(plan).await?.unbroken()?;
         self.ground.went_to(&generator);
         loop {
             self.heed(&tally)?;

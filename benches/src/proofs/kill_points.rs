@@ -1,8 +1,9 @@
 //! `kill-points`: a kill at every call of a script that changes a file or sends something, one after the other.
 //!
-//! The script: start over an empty spool, 20 MESSAGEs, SIGTERM. strace kills the process at the entry of the n-th write,
+//! The script: start over an empty spool, 20 MESSAGEs, or 50 where the log is to be folded in, SIGTERM. strace kills the process at the entry of the n-th write,
 //! sync, rename, unlink or truncation of one thread, for n = 1, 2, … until the script comes to its end; thread by thread:
-//! whichever opens the spool (from the start on), the one that writes it, the one that speaks SIP and HTTP/2.
+//! whichever opens the spool (from the start on), the one that writes it, the one that folds its log in, the one that speaks SIP
+//! and HTTP/2.
 
 use std::fmt;
 use std::path::Path;
@@ -41,14 +42,22 @@ const SCRIPT: Load = Load {
     messages: 20,
 };
 
+/// Enough of it for the log to be folded in once more.
+const LONG_SCRIPT: Load = Load {
+    messages: 50,
+    ..SCRIPT
+};
+
 /// Where the kill is to strike.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// Any thread, until the daemon is ready.
     Start,
-    /// The thread that writes the spool, from then on.
+    /// The thread that writes the spool, from the start on.
     Writer,
-    /// The thread that speaks SIP and HTTP/2, from then on.
+    /// The thread that folds the log in, from the second time on.
+    Checkpointer,
+    /// The thread that speaks SIP and HTTP/2, from the start on.
     Worker,
 }
 
@@ -66,6 +75,7 @@ pub async fn run(daemon: &Path, plan: &KillPointsPlan) -> anyhow::Result<KillPoi
     let passes = [
         ("start", Place::Start, "0s"),
         ("spool", Place::Writer, "0s"),
+        ("log of the spool", Place::Checkpointer, "0s"),
         ("sockets, spool first", Place::Worker, "0s"),
         ("sockets, Apple first", Place::Worker, "1500ms"),
     ];
@@ -113,7 +123,7 @@ async fn round(
     let one_worker = [("TOKIO_WORKER_THREADS", "1")];
     let behind = match place {
         Place::Start => strace::before(&["-e", &expression], &trace),
-        Place::Writer | Place::Worker => Vec::new(),
+        Place::Writer | Place::Checkpointer | Place::Worker => Vec::new(),
     };
     let mut daemon = ground.launch(&behind, &one_worker)?;
     let end = match place {
@@ -124,15 +134,21 @@ async fn round(
             }
             Err(_) => End::Killed,
         },
-        Place::Writer | Place::Worker => {
+        Place::Writer | Place::Checkpointer | Place::Worker => {
             daemon.ready().await?;
+            let mut load = SCRIPT;
             let thread = match place {
+                Place::Checkpointer => {
+                    load = LONG_SCRIPT;
+                    ground.fill_log(daemon.sip_addr(), ledger).await?;
+                    strace::checkpointer(&daemon).await?
+                }
                 Place::Worker => strace::worker(&daemon).await?,
                 Place::Start | Place::Writer => strace::writer(&daemon).await?,
             };
             let strace =
                 Strace::attach(Tracee::Thread(thread), &["-e", &expression], &trace).await?;
-            let end = script(ground, &mut daemon, ledger).await?;
+            let end = script(ground, &mut daemon, ledger, load).await?;
             drop(strace);
             end
         }
@@ -146,10 +162,11 @@ async fn script(
     ground: &mut Ground,
     daemon: &mut Daemon,
     ledger: &mut Ledger,
+    load: Load,
 ) -> anyhow::Result<End> {
     // Killed in the handshake, nothing was sent.
-    if let Ok(generator) = ground.connect(daemon.sip_addr(), SCRIPT.connections).await {
-        ground.send(generator, ledger, SCRIPT).await?;
+    if let Ok(generator) = ground.connect(daemon.sip_addr(), load.connections).await {
+        ground.send(generator, ledger, load).await?;
     }
     let _ = ask_to_end(daemon); // killed already, as is meant
     let status = daemon.wait(PATIENCE).await?;

@@ -102,6 +102,11 @@ pub(super) async fn writer(daemon: &Daemon) -> anyhow::Result<u32> {
     thread(daemon, "spool", "").await
 }
 
+/// The one thread that folds the log of the spool into its database; it comes with the first time there is enough to fold in.
+pub(super) async fn checkpointer(daemon: &Daemon) -> anyhow::Result<u32> {
+    thread(daemon, "checkpointer", "").await
+}
+
 /// The one thread of the daemon that speaks: the worker of its runtime.
 ///
 /// The threads for blocking calls bear the same name, and any of them may become the worker. But only the worker waits for

@@ -4,7 +4,7 @@
 //! whether it ends a transaction, and fdatasync what is on disk from then on. The answers are encrypted, but their lengths are
 //! not: a TLS 1.3 record says how long it is and is 17 octets longer than what it carries (RFC 8446 5.2), and the sender
 //! knows in which order the answers came and how long each is. So each write to the SIP socket is known to carry which answers, to
-//! the octet; the sums must agree in the end. A write is judged when it is entered, a sync counts when it has returned.
+//! the octet; the sums must agree in the end. A write is judged when it is entered; a sync counts when it has returned, for what was there when it was entered.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -136,7 +136,8 @@ struct Order<'a> {
 #[derive(Clone, Debug)]
 enum Call {
     Log(Vec<u8>),
-    Sync,
+    /// With what was in the log by then, and not yet synced.
+    Sync(HashSet<u64>),
     Send(Vec<u8>),
 }
 
@@ -195,7 +196,7 @@ impl<'a> Order<'a> {
         let at_log = arguments.split('>').next()?.ends_with("-wal");
         match name {
             "pwrite64" | "write" | "writev" if at_log => Some(Call::Log(strings(arguments))),
-            "fdatasync" | "fsync" if at_log => Some(Call::Sync),
+            "fdatasync" | "fsync" if at_log => Some(Call::Sync(self.committed.clone())),
             "sendto" | "sendmsg" | "write" | "writev" if file.contains(&self.sip) => {
                 Some(Call::Send(strings(arguments)))
             }
@@ -234,8 +235,9 @@ impl<'a> Order<'a> {
                 ensure!(written == bytes.len(), "a short write to the log");
                 self.log(&bytes);
             }
-            (Call::Sync, Some(0)) => {
-                self.synced.extend(self.committed.drain());
+            (Call::Sync(covered), Some(0)) => {
+                self.committed.retain(|number| !covered.contains(number));
+                self.synced.extend(covered);
                 self.since_sync = 0;
                 self.report.syncs += 1;
             }
@@ -511,6 +513,24 @@ mod tests {
                 "{result}"
             );
         }
+    }
+
+    #[test]
+    fn a_sync_covers_nothing_that_came_after_it_was_entered() {
+        let [header, page] = frame(1, 1);
+        let [second_header, second_page] = frame(1, 2);
+        let lines = [
+            header,
+            page,
+            "7 fdatasync(9</s-wal> <unfinished ...>".to_owned(),
+            second_header,
+            second_page,
+            "7 <... fdatasync resumed>) = 0".to_owned(),
+            answer(100),
+            answer(100),
+        ];
+        let error = judge(&lines).unwrap_err().to_string();
+        assert!(error.contains("number 2 is answered"), "{error}");
     }
 
     #[test]

@@ -33,6 +33,12 @@ pub struct Options {
     pub grave_for: Duration,
     /// How many buried and parked entries are kept; beyond, the oldest are dropped.
     pub grave_entries: u64,
+    /// How long the log becomes before it is begun anew, in pages of 4 KiB, and somewhat longer under load: so much is read at a
+    /// start after a crash.
+    pub log_pages: u32,
+    /// So many new pages of the log are folded into the database beside the appends that follow. More at once delay those for
+    /// longer, fewer cost more syncs.
+    pub fold_pages: u32,
     /// Verbs that wait for the writer; beyond, callers wait in line without a place in memory of the writer's.
     pub backlog: usize,
 }
@@ -58,6 +64,8 @@ impl Default for Options {
             gone_entries: 200_000,
             grave_for: 30 * DAY,
             grave_entries: 100_000,
+            log_pages: 16_384,
+            fold_pages: 160,
             backlog: 4096,
         }
     }

@@ -58,6 +58,9 @@ pub struct Health {
 impl Spool {
     /// Opens the file, or makes it, and starts the writer. Blocks until the file is open: reading the log after a crash
     /// takes as long as reading some megabytes, however much waits.
+    ///
+    /// Other processes are kept out while it is open. This one must open a file once and share the handle: there are no locks inside
+    /// a process.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Spool, OpenError> {
         let path = path.as_ref();
         let shared = Arc::<Shared>::default();

@@ -45,7 +45,7 @@ impl Turns {
         disk.await;
         let (batch, closer) = sqlite::collect(first, &mut self.commands);
         let worked = self.writer.work(batch);
-        self.writer.fold_in();
+        self.writer.fold_in(false);
         if closer.is_some() {
             self.writer.close();
             self.commands.close();

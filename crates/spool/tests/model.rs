@@ -271,6 +271,8 @@ fn open(dir: &Path) -> Spool {
     let options = Options {
         seen_for: SEEN,
         tries: TRIES,
+        log_pages: 60,
+        fold_pages: 20,
         ..Options::default()
     };
     Spool::open(dir.join("spool.db"), options).unwrap()

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use contract::{A, HOLD, Verbs, at, entry, hold_to, id, key};
 use pushrelay_spool::{
     Appended, Bound, Changed, Cursor, Entry, Filter, Fingerprint, Gone, Lane, Lease, Leases,
-    OpenError, Options, Page, Selection, Settled, Settlement, Spool, SpoolError, State, Stats,
-    Summary, Turns, Unsettled,
+    Options, Page, Selection, Settled, Settlement, Spool, SpoolError, State, Stats, Summary, Turns,
+    Unsettled,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -178,13 +178,54 @@ async fn a_lease_stands_though_the_same_transaction_has_settled_its_entry_before
 async fn a_second_process_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
     let spool = open(dir.path(), Options::default());
-    let second = Spool::open(dir.path().join("spool.db"), Options::default());
-    assert!(
-        matches!(second, Err(OpenError::Locked { .. })),
-        "{second:?}"
-    );
+    let second = || {
+        let this = std::env::current_exe().unwrap();
+        let mut second = std::process::Command::new(this);
+        second.args(["second_process", "--exact", "--ignored", "--nocapture"]);
+        let output = second.env("SPOOL_DIR", dir.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let locked = "spool.db is in use by another process";
+    assert!(second().contains(locked), "while it is open");
     spool.close().await;
-    open(dir.path(), Options::default()).close().await;
+    let opened = second();
+    assert!(opened.contains("it is mine"), "once it is closed: {opened}");
+}
+
+/// Not a test: what the second process does.
+#[test]
+#[ignore = "started by the test above"]
+fn second_process() {
+    let dir = std::env::var("SPOOL_DIR").unwrap();
+    match Spool::open(Path::new(&dir).join("spool.db"), Options::default()) {
+        Ok(_) => println!("it is mine"),
+        Err(error) => println!("{error}"),
+    }
+}
+
+/// The log is folded in beside the appends, and begun anew.
+#[tokio::test]
+async fn the_log_stays_short_while_it_is_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        log_pages: 60,
+        fold_pages: 20,
+        ..Options::default()
+    };
+    let spool = open(dir.path(), options);
+    let mut longest = 0;
+    for number in 0..500 {
+        spool.append(vec![entry(number)], at(0)).await.unwrap();
+        let log = std::fs::metadata(dir.path().join("spool.db-wal")).unwrap();
+        longest = longest.max(log.len());
+    }
+    // What one turn of the checkpointer leaves may come on top, on a machine with much else to do.
+    let pages = longest / 4096;
+    assert!((60..1500).contains(&pages), "{pages} pages");
+    let file = std::fs::metadata(dir.path().join("spool.db")).unwrap();
+    assert!(file.len() > 100 * 500, "{} bytes folded in", file.len());
+    clean(&spool).await;
+    spool.close().await;
 }
 
 #[tokio::test]

@@ -17,8 +17,7 @@ use crate::error::{OpenError, SpoolError};
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     touch(path)?;
     let unusable = |error: rusqlite::Error| unusable(path, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(unusable)?;
+    let mut connection = connect(path).map_err(unusable)?;
     connection.busy_timeout(PREDECESSOR).map_err(unusable)?;
     configure(&connection).map_err(unusable)?;
     identify(&connection, path)?;
@@ -31,6 +30,26 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
             known,
         });
     }
+    Ok(connection)
+}
+
+/// A second connection to a file that this process has open, for checkpoints alone.
+pub(super) fn beside(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    for text in ["synchronous = FULL", "wal_autocheckpoint = 0"] {
+        pragma(&connection, text)?;
+    }
+    // The first read finds the log.
+    pragma_number(&connection, "schema_version")?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // No other process, and no shared memory file: the log's index is on the heap, for all connections of this process.
+    let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-excl")?;
+    // The log is folded in when the spool is closed in order; a connection that is given up writes nothing more.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
@@ -123,13 +142,9 @@ fn touch(path: &Path) -> Result<(), OpenError> {
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    // The log is folded in when the spool is closed in order; a connection that is given up writes nothing more.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Before the first read: no shared memory file, and nobody else.
-    pragma(connection, "locking_mode = EXCLUSIVE")?;
     if pragma_number(connection, "schema_version")? == 0 {
         // Before the first table: room goes back to the file system. Later it would write at every start, which must
         // be possible on a disk that is full.
@@ -141,7 +156,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         "synchronous = FULL",
         // The writer folds the log in after it has answered, not before.
         "wal_autocheckpoint = 0",
-        "journal_size_limit = 16777216",
+        // Twice what it becomes before it is begun anew by default: to be written over, not to be given back and asked for again.
+        "journal_size_limit = 134217728",
         // 8 MiB of pages in memory, however large the file.
         "cache_size = -8192",
         "cell_size_check = ON",

@@ -1,12 +1,13 @@
 //! One open database and the transaction that runs in it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::books::{Holds, Tallies};
+use super::checkpointer::Checkpointer;
 use super::schema;
 use crate::entry::{Lane, State};
 use crate::error::{Bound, Damage, OpenError, SpoolError};
@@ -16,6 +17,8 @@ use crate::options::Options;
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) connection: Connection,
+    path: PathBuf,
+    checkpointer: Option<Checkpointer>,
     pub(super) tallies: Tallies,
     owners: HashMap<Box<str>, i64>,
     names: HashMap<i64, Box<str>>,
@@ -55,6 +58,8 @@ impl Store {
     pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
         let mut store = Store {
             connection: schema::open(path)?,
+            path: path.to_owned(),
+            checkpointer: None,
             tallies: Tallies::default(),
             owners: HashMap::new(),
             names: HashMap::new(),
@@ -129,25 +134,35 @@ impl Store {
         self.load()
     }
 
-    /// Folds the whole log into the database and syncs it. Whatever can be read now has then been written anew.
-    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        self.wal_checkpoint("TRUNCATE").map(drop)
+    /// Folds the whole log into the database, syncs it and makes the log empty. Whatever can be read now has then been written anew.
+    pub(super) fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        self.checkpointer = None;
+        checkpoint(&self.connection, "TRUNCATE").map(drop)
     }
 
-    /// The same when so many pages of the log wait for it, but the log keeps its length, to be written over.
-    pub(super) fn checkpoint_from(&self, pages: i64) -> rusqlite::Result<()> {
-        if self.wal_checkpoint("NOOP")? >= pages {
-            self.wal_checkpoint("PASSIVE")?;
+    /// Folds in what is left of the log and has the next transaction begin it anew: it keeps its length, to be written over. Leaves
+    /// that for the next time while the checkpointer is at it.
+    pub(super) fn finish_log(&self) -> rusqlite::Result<()> {
+        checkpoint(&self.connection, "PASSIVE").map(drop)
+    }
+
+    /// Has the log folded in beside the transactions that follow. Says why it failed the last time.
+    pub(super) fn checkpoint_beside(&mut self) -> rusqlite::Result<()> {
+        if let Some(checkpointer) = &mut self.checkpointer {
+            let order = checkpointer.order();
+            if order.is_err() {
+                self.checkpointer = None;
+            }
+            return order;
         }
+        // Where there is no thread to be had, the log is folded in between two transactions.
+        self.checkpointer = Checkpointer::start(self.path.clone()).ok();
         Ok(())
     }
 
-    /// Says how many pages of the log have not been folded in.
-    fn wal_checkpoint(&self, mode: &str) -> rusqlite::Result<i64> {
-        let mut pragma = self
-            .connection
-            .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-        pragma.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+    /// How long the log is.
+    pub(super) fn log(&self) -> rusqlite::Result<Log> {
+        checkpoint(&self.connection, "NOOP")
     }
 
     /// Says that the transaction writes, so that it is counted and its tallies are saved.
@@ -204,6 +219,27 @@ impl Store {
             .change(row.lane, row.state, row.owner, -1, -row.size);
         self.tallies.change(row.lane, state, row.owner, 1, row.size);
     }
+}
+
+/// How long the log is, in pages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Log {
+    pub(super) pages: i64,
+    /// How many of them have not been folded in.
+    pub(super) left: i64,
+}
+
+/// SQLite's checkpoint of one kind, and the log after it.
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Log> {
+    let mut pragma = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+    pragma.query_row([], |row| {
+        let pages = row.get(1)?;
+        let folded: i64 = row.get(2)?;
+        Ok(Log {
+            pages,
+            left: pages - folded,
+        })
+    })
 }
 
 /// What must be known of an entry to count it.

@@ -73,9 +73,6 @@ pub(crate) fn collect(
 
 /// The most verbs in one transaction: with the largest entries some 30 MiB.
 const BATCH: usize = 512;
-/// How long the log becomes before it is folded in, in pages: 8 MiB. Each time costs three syncs more; at 3000 appends a
-/// second and 4 ms a sync, half as long makes p99 a tenth worse and twice as long p99.9.
-const LOG_PAGES: i64 = 2000;
 /// How long a failed disk is left alone, at first and at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -152,7 +149,7 @@ impl Writer {
             };
             let (batch, closer) = collect(first, &mut commands);
             self.work(batch).tell();
-            self.fold_in();
+            self.fold_in(true);
             if closer.is_some() {
                 break closer;
             }
@@ -186,11 +183,22 @@ impl Writer {
         Worked { batch, outcome }
     }
 
-    /// Folds the log in when it is long enough. Nobody waits for it who has been answered already.
-    pub(crate) fn fold_in(&mut self) {
-        if let Database::Open(store) = &self.database
-            && let Err(failure) = store.checkpoint_from(LOG_PAGES)
-        {
+    /// Folds the log in when it is long enough, in parts `beside` the transactions that follow or all at once. Nobody waits for it
+    /// who has been answered already.
+    pub(crate) fn fold_in(&mut self, beside: bool) {
+        let Database::Open(store) = &mut self.database else {
+            return;
+        };
+        let folded = store.log().and_then(|log| {
+            if log.pages >= self.options.log_pages.into() {
+                store.finish_log()
+            } else if beside && log.left >= self.options.fold_pages.into() {
+                store.checkpoint_beside()
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(failure) = folded {
             self.fail(&failure);
         }
     }
@@ -287,7 +295,7 @@ impl Writer {
     /// Opens the file from what the disk holds, writes and syncs all of it anew, and compares.
     fn reopen(&mut self) -> Result<Store, SpoolError> {
         self.disk.forget_cached();
-        let store = Store::open(&self.path).map_err(|error| match error {
+        let mut store = Store::open(&self.path).map_err(|error| match error {
             OpenError::Unusable { source, .. } => source,
             OpenError::Locked { .. } => SpoolError::Io(ffi::SQLITE_BUSY),
             OpenError::Path { .. } => SpoolError::Io(ffi::SQLITE_CANTOPEN),
@@ -322,7 +330,7 @@ impl Writer {
         // The file becomes shorter when the log that says so is folded in.
         if self.shrinking
             && !shrinking
-            && let Database::Open(store) = &self.database
+            && let Database::Open(store) = &mut self.database
             && let Err(failure) = store.checkpoint()
         {
             self.fail(&failure);
@@ -332,7 +340,7 @@ impl Writer {
     }
 
     pub(crate) fn close(&mut self) {
-        if let Database::Open(store) = &self.database
+        if let Database::Open(store) = &mut self.database
             && let Err(failure) = store.checkpoint()
         {
             // The log keeps everything; the next start reads it.
