@@ -33,6 +33,8 @@ pub struct Options {
     pub grave_for: Duration,
     /// How many buried and parked entries are kept; beyond, the oldest are dropped.
     pub grave_entries: u64,
+    /// So many ids of the newest entries are kept in memory alone; after a crash some five times as many entries are looked at.
+    pub recent_ids: usize,
     /// How long the log becomes before it is begun anew, in pages of 4 KiB, and somewhat longer under load: so much is read at a
     /// start after a crash.
     pub log_pages: u32,
@@ -64,6 +66,7 @@ impl Default for Options {
             gone_entries: 200_000,
             grave_for: 30 * DAY,
             grave_entries: 100_000,
+            recent_ids: 16_384,
             log_pages: 16_384,
             fold_pages: 160,
             backlog: 4096,

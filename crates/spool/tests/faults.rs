@@ -131,8 +131,9 @@ fn child() {
     block_on(async {
         let mut options = Options::default();
         if script != "plain steps" {
-            // The log is folded in beside the steps and begun anew.
+            // The log is folded in beside the steps and begun anew, and ids go to the disk.
             (options.fold_pages, options.log_pages) = (8, 40);
+            options.recent_ids = 4;
         }
         let spool = Spool::open(Path::new(&dir).join("spool.db"), options).unwrap();
         match script.as_str() {

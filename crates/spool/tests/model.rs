@@ -271,6 +271,8 @@ fn open(dir: &Path) -> Spool {
     let options = Options {
         seen_for: SEEN,
         tries: TRIES,
+        // So few that each story goes through all that happens when there are too many.
+        recent_ids: 5,
         log_pages: 60,
         fold_pages: 20,
         ..Options::default()

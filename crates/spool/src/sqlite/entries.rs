@@ -113,7 +113,7 @@ pub(crate) fn settle(
         return Ok(Settled::Stale);
     }
     session.holds.release(ticket.seq);
-    match row(&session.store.connection, "seq", ticket.seq)? {
+    match waiting(&session.store.connection, ticket.seq)? {
         Some(row) => end(session, &row, settlement, now),
         None => Ok(Settled::Stale),
     }
@@ -126,7 +126,11 @@ pub(crate) fn settle_unleased(
     settlement: &Settlement,
     now: SystemTime,
 ) -> Result<Settled, Fault> {
-    match row(&session.store.connection, "id", id.as_bytes())? {
+    let row = match session.store.find(id)? {
+        Some(seq) => waiting(&session.store.connection, seq)?,
+        None => None,
+    };
+    match row {
         Some(row) if session.holds.of(row.seq, millis(now)) != Hold::Held => {
             // A lease that has lapsed settles nothing after this.
             session.holds.release(row.seq);
@@ -215,11 +219,7 @@ pub(crate) fn shed(
 const SHED_SCAN: i64 = 20_000;
 
 fn is_known(session: &Session<'_>, id: Uuid, now: SystemTime) -> rusqlite::Result<bool> {
-    let mut select = session
-        .store
-        .connection
-        .prepare_cached("SELECT 1 FROM entry WHERE id = ?1")?;
-    Ok(select.exists([id.as_bytes()])? || remembered::is_seen(session, id, now)?)
+    Ok(session.store.find(id)?.is_some() || remembered::is_seen(session, id, now)?)
 }
 
 /// Whether one of the same key that came later waits.
@@ -313,9 +313,8 @@ fn check_bounds(options: &Options, lane: Count, owner: Count) -> Result<(), Spoo
 
 fn insert(session: &mut Session<'_>, entry: &Entry, now: SystemTime) -> rusqlite::Result<()> {
     let store = &mut *session.store;
-    store.touch();
     let owner = store.open_account(&entry.owner)?;
-    let seq = store.next_seq();
+    let seq = store.enter(entry.id);
     let size = entry.bytes.len() as i64;
     let mut insert = store.connection.prepare_cached(
         "INSERT INTO entry
@@ -397,17 +396,13 @@ fn next_due(
     Ok(due.map(moment))
 }
 
-/// The waiting entry with this value in a column that has each value once.
-fn row(
-    connection: &Connection,
-    column: &str,
-    value: impl rusqlite::ToSql,
-) -> rusqlite::Result<Option<Row>> {
+/// The entry, if it waits.
+fn waiting(connection: &Connection, seq: i64) -> rusqlite::Result<Option<Row>> {
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM entry WHERE {column} = ?1 AND state = 0",
+        "SELECT {} FROM entry WHERE seq = ?1 AND state = 0",
         Row::COLUMNS
     ))?;
-    select.query_row([value], Row::read).optional()
+    select.query_row([seq], Row::read).optional()
 }
 
 enum Readable {

@@ -35,10 +35,13 @@ pub(crate) fn show(
     id: Uuid,
     now: SystemTime,
 ) -> Result<Option<(Summary, Vec<u8>)>, Fault> {
+    let Some(seq) = session.store.find(id)? else {
+        return Ok(None);
+    };
     let mut select = session.store.connection.prepare_cached(&format!(
-        "SELECT {SUMMARY}, bytes FROM entry LEFT JOIN body USING (seq) WHERE id = ?1"
+        "SELECT {SUMMARY}, bytes FROM entry LEFT JOIN body USING (seq) WHERE seq = ?1"
     ))?;
-    let found = select.query_row([id.as_bytes()], |row| {
+    let found = select.query_row([seq], |row| {
         let bytes: Option<Vec<u8>> = row.get(13)?;
         Ok((
             summary(session, row.get(0)?, row, now)?,
@@ -124,7 +127,7 @@ pub(crate) fn check(session: &Session<'_>) -> Result<Vec<String>, Fault> {
         faults.push(format!("the tally of lane {lane}, state {state} is wrong"));
     }
     let mut bodies =
-        connection.prepare("SELECT id, sum, bytes FROM entry LEFT JOIN body USING (seq)")?;
+        connection.prepare("SELECT id, sum, bytes, seq FROM entry LEFT JOIN body USING (seq)")?;
     let mut rows = bodies.query([])?;
     while let Some(row) = rows.next()? {
         let id = Uuid::from_bytes(row.get(0)?);
@@ -132,14 +135,16 @@ pub(crate) fn check(session: &Session<'_>) -> Result<Vec<String>, Fault> {
         if bytes.map(|bytes| sum(id, &bytes)) != Some(row.get(1)?) {
             faults.push(format!("the checksum of {id} is wrong"));
         }
+        if session.store.find(id)? != Some(row.get(3)?) {
+            faults.push(format!("{id} is not found by its id"));
+        }
     }
-    let orphans: i64 = connection.query_row(
-        "SELECT count(*) FROM body WHERE seq NOT IN (SELECT seq FROM entry)",
-        [],
-        |row| row.get(0),
-    )?;
-    if orphans > 0 {
-        faults.push(format!("{orphans} bodies belong to no entry"));
+    for table in ["body", "ident"] {
+        let sql = format!("SELECT count(*) FROM {table} WHERE seq NOT IN (SELECT seq FROM entry)");
+        let orphans: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+        if orphans > 0 {
+            faults.push(format!("{orphans} rows of '{table}' belong to no entry"));
+        }
     }
     Ok(faults)
 }
@@ -245,11 +250,13 @@ fn change(
     let mut next = None;
     match selection {
         Selection::Id(id) => {
-            let mut select = session
-                .store
-                .connection
-                .prepare_cached(&format!("SELECT {} FROM entry WHERE id = ?1", Row::COLUMNS))?;
-            rows.extend(select.query_row([id.as_bytes()], Row::read).optional()?);
+            let mut select = session.store.connection.prepare_cached(&format!(
+                "SELECT {} FROM entry WHERE seq = ?1",
+                Row::COLUMNS
+            ))?;
+            if let Some(seq) = session.store.find(*id)? {
+                rows.extend(select.query_row([seq], Row::read).optional()?);
+            }
         }
         Selection::All(filter, after) => {
             next = scan(session, filter, *after, |_, row| {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode};
+use uuid::Uuid;
 
 use super::books::{Holds, Tallies};
 use super::checkpointer::Checkpointer;
+use super::ids::Ids;
 use super::schema;
 use crate::entry::{Lane, State};
 use crate::error::{Bound, Damage, OpenError, SpoolError};
@@ -20,6 +22,7 @@ pub(super) struct Store {
     path: PathBuf,
     checkpointer: Option<Checkpointer>,
     pub(super) tallies: Tallies,
+    ids: Ids,
     owners: HashMap<Box<str>, i64>,
     names: HashMap<i64, Box<str>>,
     /// How many gone devices there are.
@@ -55,12 +58,13 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Store {
-    pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
         let mut store = Store {
             connection: schema::open(path)?,
             path: path.to_owned(),
             checkpointer: None,
             tallies: Tallies::default(),
+            ids: Ids::new(options.recent_ids),
             owners: HashMap::new(),
             names: HashMap::new(),
             gone: 0,
@@ -68,10 +72,13 @@ impl Store {
             next_seq: 1,
             dirty: false,
         };
-        store.load().map_err(|error| OpenError::Unusable {
-            path: path.to_owned(),
-            source: classify(&error),
-        })?;
+        store
+            .load()
+            .and_then(|()| store.ids.load(&store.connection, store.next_seq))
+            .map_err(|error| OpenError::Unusable {
+                path: path.to_owned(),
+                source: classify(&error),
+            })?;
         Ok(store)
     }
 
@@ -114,12 +121,14 @@ impl Store {
         let dirty = self.dirty;
         if dirty {
             self.tallies.save(&self.connection)?;
+            self.ids.save(&self.connection, self.next_seq)?;
             let mut count = self
                 .connection
                 .prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'batch'")?;
             count.execute([self.batch + 1])?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.ids.commit();
         self.batch += i64::from(dirty);
         self.dirty = false;
         Ok(dirty)
@@ -127,6 +136,7 @@ impl Store {
 
     pub(super) fn roll_back(&mut self) -> rusqlite::Result<()> {
         self.dirty = false;
+        self.ids.roll_back();
         // SQLite has rolled back by itself after some errors.
         if !self.connection.is_autocommit() {
             self.connection.prepare_cached("ROLLBACK")?.execute([])?;
@@ -170,11 +180,6 @@ impl Store {
         self.dirty = true;
     }
 
-    pub(super) fn next_seq(&mut self) -> i64 {
-        self.next_seq += 1;
-        self.next_seq - 1
-    }
-
     pub(super) fn owner(&self, name: &str) -> Option<i64> {
         self.owners.get(name).copied()
     }
@@ -198,6 +203,20 @@ impl Store {
         self.names.get(&id).cloned().unwrap_or_default()
     }
 
+    /// The entry with this id, whatever its state.
+    pub(super) fn find(&self, id: Uuid) -> rusqlite::Result<Option<i64>> {
+        self.ids.find(&self.connection, id)
+    }
+
+    /// The number of a new entry, which is found by its id from now on.
+    pub(super) fn enter(&mut self, id: Uuid) -> i64 {
+        self.touch();
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.ids.insert(id, seq);
+        seq
+    }
+
     /// Removes an entry and its bytes.
     pub(super) fn remove(&mut self, row: &Row) -> rusqlite::Result<()> {
         self.touch();
@@ -207,6 +226,7 @@ impl Store {
         ] {
             self.connection.prepare_cached(sql)?.execute([row.seq])?;
         }
+        self.ids.remove(&self.connection, row.id)?;
         self.tallies
             .change(row.lane, row.state, row.owner, -1, -row.size);
         Ok(())
@@ -246,7 +266,7 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Resul
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) seq: i64,
-    pub(super) id: uuid::Uuid,
+    pub(super) id: Uuid,
     pub(super) lane: Lane,
     pub(super) state: State,
     pub(super) owner: i64,
@@ -260,7 +280,7 @@ impl Row {
     pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         Ok(Row {
             seq: row.get(0)?,
-            id: uuid::Uuid::from_bytes(row.get(1)?),
+            id: Uuid::from_bytes(row.get(1)?),
             lane: Lane(row.get(2)?),
             state: read_state(row, 3)?,
             owner: row.get(4)?,

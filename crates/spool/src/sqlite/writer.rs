@@ -117,7 +117,7 @@ impl Writer {
         options: Options,
         shared: Arc<Shared>,
     ) -> Result<Writer, OpenError> {
-        let store = Store::open(&path)?;
+        let store = Store::open(&path, &options)?;
         Ok(Writer {
             disk: Disk::new(&path, options.disk_reserve),
             acknowledged: store.batch(),
@@ -295,7 +295,7 @@ impl Writer {
     /// Opens the file from what the disk holds, writes and syncs all of it anew, and compares.
     fn reopen(&mut self) -> Result<Store, SpoolError> {
         self.disk.forget_cached();
-        let mut store = Store::open(&self.path).map_err(|error| match error {
+        let mut store = Store::open(&self.path, &self.options).map_err(|error| match error {
             OpenError::Unusable { source, .. } => source,
             OpenError::Locked { .. } => SpoolError::Io(ffi::SQLITE_BUSY),
             OpenError::Path { .. } => SpoolError::Io(ffi::SQLITE_CANTOPEN),
