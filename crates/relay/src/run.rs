@@ -144,11 +144,16 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
     if end == End::Late {
         // Peers that do not take their answers, or never stop asking, hold it up no longer. Work does.
         service.end_grace();
-        end = within(CUT, drained, asked_again).await;
+        end = within(CUT, drained, asked_again.as_mut()).await;
     }
     let code = match end {
         End::Drained => {
-            service.clone().close().await;
+            let closed = pin!(service.clone().close());
+            if within(CLOSE, closed, asked_again).await != End::Drained {
+                warn!(
+                    "a provider or the disk does not let go: ending all the same, nothing is left to do"
+                );
+            }
             info!("drained");
             ExitCode::SUCCESS
         }
@@ -172,6 +177,10 @@ async fn run(path: &Path, config: Config, files: Files, level: Level) -> anyhow:
 
 /// How long connections that are cut off at the end of the grace time may take to end: the goodbye of one that is not deaf is a second.
 const CUT: Duration = Duration::from_secs(2);
+
+/// How long the goodbyes to the providers and the folding in of the spool's log may take: neither is needed, a start after a crash does
+/// without.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// How waiting for a drain has ended.
 #[derive(PartialEq, Eq)]

@@ -176,11 +176,16 @@ impl Service {
 
     /// Ends the connections to the providers and closes the spool; what is in flight has been awaited.
     pub(crate) async fn close(self: Arc<Self>) {
-        for app in self.rules.load_full().apple_apps() {
-            app.client.close().await;
-        }
-        if let Some(waiting) = &self.waiting {
-            waiting.spool().close().await;
-        }
+        let spool = async {
+            if let Some(waiting) = &self.waiting {
+                waiting.spool().close().await;
+            }
+        };
+        let providers = async {
+            for app in self.rules.load_full().apple_apps() {
+                app.client.close().await;
+            }
+        };
+        tokio::join!(spool, providers);
     }
 }
