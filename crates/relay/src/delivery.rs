@@ -181,9 +181,32 @@ impl Delivery {
     fn heard(&mut self, target: usize, outcome: Outcome) {
         let named = &self.notification.targets[target];
         self.verdicts.hear(target, named, outcome);
-        if !matches!(outcome.verdict, Verdict::Deferred { .. }) {
-            self.end(target, Ending::of(&outcome));
+        match outcome.verdict {
+            Verdict::Deferred { .. } => {}
+            Verdict::Accepted => {
+                self.end(target, Ending::Accepted);
+                self.supersede(target);
+            }
+            Verdict::Gone { .. } | Verdict::Refused(_) => self.end(target, Ending::of(&outcome)),
         }
+    }
+
+    /// What waits for the same device under the same collapse id is older, and shall not follow.
+    fn supersede(&self, target: usize) {
+        let provider = self.provider(target);
+        let waits = self.service.waiting.as_ref();
+        if waits.is_none_or(|waiting| waiting.is_empty(provider)) {
+            return;
+        }
+        let Some(key) = waiting::collapse_key(&self.notification, target) else {
+            return;
+        };
+        let (service, came) = (self.service.clone(), self.received);
+        self.service.afterwards(async move {
+            if let Some(waiting) = service.waiting.as_ref() {
+                waiting.supersede(provider, key, came).await;
+            }
+        });
     }
 
     fn end(&mut self, target: usize, ending: Ending) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pushrelay_push::record::{self, Record};
 use pushrelay_push::retry::{Burial, Next, Tries};
-use pushrelay_push::{Device, Expiry, Outcome, Service as Provider};
+use pushrelay_push::{Device, Expiry, Notification, Outcome, Service as Provider};
 use pushrelay_spool::{
     Altered, Bound, Changed, Entry, Fingerprint, Lane, Lease, Selection, Settled, Settlement,
     Spool, SpoolError, State,
@@ -205,6 +205,25 @@ impl Waiting {
         Ok(())
     }
 
+    /// A notification that came at this time has reached its device without having waited: what waits for the same device under the same
+    /// collapse id is older, and must not follow it.
+    pub(crate) async fn supersede(&self, provider: Provider, key: Fingerprint, came: SystemTime) {
+        let now = clock::wall();
+        match self.spool.supersede(lane(provider), key, came, now).await {
+            Ok(superseded) => {
+                for id in superseded {
+                    self.settled(provider, id, Some(Ending::Superseded));
+                }
+            }
+            Err(error) => warn!(%error, "an older notification may follow a newer one"),
+        }
+    }
+
+    /// Whether anything waits for a provider.
+    pub(crate) fn is_empty(&self, provider: Provider) -> bool {
+        self.metrics.service(provider).waiting.get() == 0
+    }
+
     /// Makes room by dropping what has expired; the superseded have made room already. Whether there is any now.
     async fn shed(&self, provider: Provider, now: SystemTime) -> bool {
         let barren = || {
@@ -399,7 +418,7 @@ fn entry(waiter: &Waiter, provider: Provider) -> Entry {
         owner: origin.partner.clone(),
         due: waiter.due,
         expiry: origin.expiry.map(moment),
-        collapse: collapse(&waiter.record),
+        collapse: collapse_key(waiter.record.notification(), 0),
         came: origin.received,
         said: waiter.said,
         counted: waiter.tries.counted,
@@ -415,10 +434,9 @@ pub(crate) async fn open(config: SpoolConfig) -> anyhow::Result<Spool> {
 }
 
 /// Entries of the same device, app and collapse id take each other's place.
-fn collapse(record: &Record) -> Option<Fingerprint> {
-    let notification = record.notification();
+pub(crate) fn collapse_key(notification: &Notification, target: usize) -> Option<Fingerprint> {
     let id = notification.collapse.as_deref()?;
-    let target = notification.targets.first()?;
+    let target = notification.targets.get(target)?;
     let device = match &target.device {
         Device::Apple(token) => token.as_str(),
         Device::WindowsPhone(channel) => channel.as_str(),

@@ -430,6 +430,38 @@ async fn a_device_that_waits_too_long_is_not_kept_waiting_past_its_time() {
     relay.end().await;
 }
 
+/// An older notification of the same collapse id would take the place of the newer one on the screen.
+#[tokio::test]
+async fn what_waits_does_not_follow_a_newer_one_of_its_collapse_id() {
+    let relay = Relay::start().await;
+    let busy = ApnsAnswer {
+        retry_after: Some(600),
+        ..ApnsAnswer::error(429, "TooManyRequests")
+    };
+    for number in [1, 2] {
+        let answers = [busy.clone(), ApnsAnswer::ok()];
+        relay.world.apple.script(&device_token(number), answers);
+    }
+    let edge = relay.edge().await;
+    let in_thread = |number, thread: &str| {
+        let collapse = format!("\"v\":1,\"collapse\":\"{thread}\"");
+        body(&[&iphone(number)]).replace("\"v\":1", &collapse)
+    };
+    for number in [1, 2] {
+        let older = edge.message(json(), in_thread(number, "t")).await.unwrap();
+        assert_eq!(older.status, 200);
+    }
+    relay.settled(2.0).await;
+    for thread in ["another", "t"] {
+        let newer = edge.message(json(), in_thread(1, thread)).await.unwrap();
+        assert_eq!(newer.status, 200);
+    }
+    let samples = relay.settled(1.0).await;
+    let ended = |ending| samples.sum("pushrelay_targets_settled_total", &[("ending", ending)]);
+    assert_eq!((ended("accepted"), ended("superseded")), (2.0, 1.0));
+    relay.end().await;
+}
+
 #[tokio::test]
 async fn a_credential_that_apple_refuses_keeps_every_push_waiting() {
     let relay = Relay::start().await;

@@ -160,6 +160,21 @@ impl Spool {
         .await
     }
 
+    /// Drops the waiting entries of a key that nobody works on and that came no later than this: something newer of theirs is
+    /// where it was to go, without having been here.
+    pub async fn supersede(
+        &self,
+        lane: Lane,
+        key: Fingerprint,
+        came: SystemTime,
+        now: SystemTime,
+    ) -> Result<Vec<Uuid>, SpoolError> {
+        self.call(Some(now), move |session| {
+            sqlite::supersede(session, lane, key, came, now)
+        })
+        .await
+    }
+
     /// Makes room: drops up to `limit` entries of a lane that are due and whose time has passed. Superseded entries
     /// need no shedding, [`Spool::append`] has dropped them.
     pub async fn shed(

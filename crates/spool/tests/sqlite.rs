@@ -23,6 +23,7 @@ hold_to!(Spool:
     a_newer_entry_takes_the_place_of_an_older_one_of_its_key
     what_came_earlier_supersedes_nothing_however_late_it_is_appended
     a_leased_entry_is_superseded_only_when_it_comes_back
+    what_never_had_to_wait_supersedes_what_waits
     lanes_do_not_see_each_other
     a_lapsed_lease_frees_the_entry_and_the_newest_lease_wins
     a_lapsed_lease_still_settles_while_nobody_has_taken_over
@@ -183,7 +184,7 @@ async fn a_second_process_is_kept_out() {
         let mut second = std::process::Command::new(this);
         second.args(["second_process", "--exact", "--ignored", "--nocapture"]);
         let output = second.env("SPOOL_DIR", dir.path()).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stderr).unwrap()
     };
     let locked = "spool.db is in use by another process";
     assert!(second().contains(locked), "while it is open");
@@ -198,8 +199,8 @@ async fn a_second_process_is_kept_out() {
 fn second_process() {
     let dir = std::env::var("SPOOL_DIR").unwrap();
     match Spool::open(Path::new(&dir).join("spool.db"), Options::default()) {
-        Ok(_) => println!("it is mine"),
-        Err(error) => println!("{error}"),
+        Ok(_) => eprintln!("it is mine"),
+        Err(error) => eprintln!("{error}"),
     }
 }
 
@@ -437,6 +438,15 @@ impl Verbs for Spool {
         now: SystemTime,
     ) -> Result<Settled, SpoolError> {
         self.settle_unleased(id, settlement, now).await
+    }
+    async fn supersede(
+        &self,
+        lane: Lane,
+        key: Fingerprint,
+        came: SystemTime,
+        now: SystemTime,
+    ) -> Result<Vec<Uuid>, SpoolError> {
+        self.supersede(lane, key, came, now).await
     }
     async fn shed(
         &self,

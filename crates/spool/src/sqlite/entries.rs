@@ -40,7 +40,7 @@ pub(crate) fn append(
                 late.push(entry.id);
                 continue;
             }
-            for row in older(session, entry, key, now)? {
+            for row in older(session, entry.lane, key, entry.came, now)? {
                 outdated.insert(row.seq, row);
             }
         }
@@ -58,15 +58,35 @@ pub(crate) fn append(
         remembered::remember(session, &appended.late, now)?;
     }
     for row in outdated.values() {
-        session.store.remove(row)?;
-        session.holds.release(row.seq);
-        remembered::remember(session, &[row.id], now)?;
+        drop_settled(session, row, now)?;
         appended.superseded.push(row.id);
     }
     for entry in fresh {
         insert(session, entry, now)?;
     }
     Ok(appended)
+}
+
+/// What an append of a newer entry does to older ones, for one that never had to wait.
+pub(crate) fn supersede(
+    session: &mut Session<'_>,
+    lane: Lane,
+    key: Fingerprint,
+    came: SystemTime,
+    now: SystemTime,
+) -> Result<Vec<Uuid>, Fault> {
+    let rows = older(session, lane, key, came, now)?;
+    for row in &rows {
+        drop_settled(session, row, now)?;
+    }
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Drops an entry that nobody works on, for good: its id is absorbed from now on.
+fn drop_settled(session: &mut Session<'_>, row: &Row, now: SystemTime) -> rusqlite::Result<()> {
+    session.store.remove(row)?;
+    session.holds.release(row.seq);
+    remembered::remember(session, &[row.id], now)
 }
 
 /// Entries that are due, as many as asked for or as [`Options::leases`] leaves.
@@ -206,9 +226,7 @@ pub(crate) fn shed(
             break;
         }
         if session.holds.of(row.seq, now_ms) != Hold::Held {
-            session.store.remove(&row)?;
-            session.holds.release(row.seq);
-            remembered::remember(session, &[row.id], now)?;
+            drop_settled(session, &row, now)?;
             dropped.push(row.id);
         }
     }
@@ -233,15 +251,16 @@ fn is_late(connection: &Connection, entry: &Entry, key: Fingerprint) -> rusqlite
 /// Waiting entries of the same key that nobody works on and that did not come later.
 fn older(
     session: &Session<'_>,
-    entry: &Entry,
+    lane: Lane,
     key: Fingerprint,
+    came: SystemTime,
     now: SystemTime,
 ) -> rusqlite::Result<Vec<Row>> {
     let mut select = session.store.connection.prepare_cached(&format!(
         "SELECT {} FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2 AND came <= ?3",
         Row::COLUMNS
     ))?;
-    let rows = select.query_map((key.0, entry.lane.0, millis(entry.came)), Row::read)?;
+    let rows = select.query_map((key.0, lane.0, millis(came)), Row::read)?;
     let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
     rows.retain(|row| session.holds.of(row.seq, millis(now)) != Hold::Held);
     Ok(rows)

@@ -15,7 +15,7 @@ mod schema;
 mod store;
 mod writer;
 
-pub(crate) use entries::{append, lease, settle, settle_unleased, shed};
+pub(crate) use entries::{append, lease, settle, settle_unleased, shed, supersede};
 pub(crate) use operator::{check, drop_entries, list, retry, show, stats};
 pub(crate) use remembered::{forget_gone, gone, gone_page, is_seen, note_gone, remember};
 pub(crate) use store::{Fault, Session};

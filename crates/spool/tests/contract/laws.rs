@@ -190,6 +190,26 @@ pub(crate) async fn what_came_earlier_supersedes_nothing_however_late_it_is_appe
     assert_eq!(ids(&lease(&spool, 9, 9).await), [id(2)]);
 }
 
+pub(crate) async fn what_never_had_to_wait_supersedes_what_waits<S: Verbs>() {
+    let (spool, _place) = open::<S>().await;
+    let with = |number, lane, came| Entry {
+        lane,
+        collapse: Some(key(1)),
+        came: at(came),
+        ..entry(number)
+    };
+    append(&spool, [with(1, A, 1), with(2, B, 2), entry(3)]).await;
+    let supersede = async |came| spool.supersede(A, key(1), at(came), at(9)).await.unwrap();
+    assert!(supersede(0).await.is_empty(), "it came earlier");
+    let lease = lease_one(&spool, 9).await;
+    assert_eq!((lease.id, supersede(5).await), (id(1), vec![]), "held");
+    assert_eq!(settle(&spool, lease, defer(0, false)).await, Settled::Yes);
+    assert_eq!(supersede(5).await, [id(1)]);
+    assert_eq!(append(&spool, [with(1, A, 1)]).await.repeated, 1);
+    assert_eq!(count(&spool, A, State::Waiting).await, 1);
+    assert_eq!(count(&spool, B, State::Waiting).await, 1);
+}
+
 pub(crate) async fn a_leased_entry_is_superseded_only_when_it_comes_back<S: Verbs>() {
     let (spool, _place) = open::<S>().await;
     let with = |number| Entry {

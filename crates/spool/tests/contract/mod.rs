@@ -40,6 +40,13 @@ pub(crate) trait Verbs: Sized {
         settlement: Settlement,
         now: SystemTime,
     ) -> Result<Settled, SpoolError>;
+    async fn supersede(
+        &self,
+        lane: Lane,
+        key: Fingerprint,
+        came: SystemTime,
+        now: SystemTime,
+    ) -> Result<Vec<Uuid>, SpoolError>;
     async fn shed(
         &self,
         lane: Lane,
