@@ -160,8 +160,8 @@ impl Spool {
         .await
     }
 
-    /// Drops the waiting entries of a key that nobody works on and that came no later than this: something newer of theirs is
-    /// where it was to go, without having been here.
+    /// Drops the waiting entries of a key that came no later than this: something newer of theirs is where it was to go, without
+    /// having been here. Those that are leased are dropped when they are deferred.
     pub async fn supersede(
         &self,
         lane: Lane,

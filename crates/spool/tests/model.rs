@@ -31,6 +31,8 @@ struct Kept {
     deferred: u32,
     /// Until when, and how many before it have lapsed.
     lease: Option<(SystemTime, u32, Uuid)>,
+    /// Something newer came while it was held.
+    outdated: bool,
 }
 
 impl Kept {
@@ -61,13 +63,14 @@ impl Model {
             }
             self.entries.retain(|_, kept| {
                 let older = kept.state == State::Waiting
-                    && !kept.is_held(now)
                     && kept.entry.collapse == entry.collapse
                     && kept.entry.lane == entry.lane;
-                if older {
+                if older && kept.is_held(now) {
+                    kept.outdated = true;
+                } else if older {
                     superseded.push(kept.entry.id);
                 }
-                !older
+                !older || kept.is_held(now)
             });
         }
         for id in &superseded {
@@ -80,6 +83,7 @@ impl Model {
             counted: entry.counted,
             deferred: entry.deferred,
             lease: None,
+            outdated: false,
         };
         self.entries.insert(self.next, kept);
         self.next += 1;
@@ -121,6 +125,7 @@ impl Model {
         if kept.state != State::Waiting {
             return Settled::Stale;
         }
+        let was_outdated = std::mem::take(&mut kept.outdated);
         kept.lease = None;
         let id = kept.entry.id;
         let (lane, collapse) = (kept.entry.lane, kept.entry.collapse);
@@ -135,7 +140,7 @@ impl Model {
         let kept = self.entries.get_mut(&seq).unwrap();
         match settlement {
             Settlement::Bury { .. } => kept.state = State::Buried,
-            Settlement::Defer { until, counts, .. } if !outdated => {
+            Settlement::Defer { until, counts, .. } if !outdated && !was_outdated => {
                 kept.due = *until;
                 kept.deferred += 1;
                 kept.counted += u32::from(*counts);
@@ -172,7 +177,7 @@ impl Model {
     /// The process has died: nobody holds anything.
     fn crash(&mut self) {
         for kept in self.entries.values_mut() {
-            kept.lease = None;
+            (kept.lease, kept.outdated) = (None, false);
         }
     }
 }
@@ -317,6 +322,7 @@ async fn play(seed: u64) {
                     assert!(free[&id] >= TRIES);
                     let (_, kept) = model.find(id).unwrap();
                     (kept.state, kept.lease) = (State::Parked, None);
+                    kept.outdated = false;
                 }
                 for lease in leases.list {
                     let lapses = free[&lease.id];
@@ -382,6 +388,7 @@ async fn play(seed: u64) {
                 if let Some((_, kept)) = expected {
                     (kept.state, kept.due, kept.lease) = (State::Waiting, now, None);
                     (kept.counted, kept.deferred) = (0, 0);
+                    kept.outdated = false;
                 }
             }
             93..95 => {

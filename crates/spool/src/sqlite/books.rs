@@ -103,6 +103,9 @@ pub(super) struct Holds {
     granted: Vec<(i64, Option<Held>)>,
     /// Entries and the leases on them that end.
     released: Vec<(i64, u64)>,
+    /// Held ones that something newer has made worthless, and those of this transaction among them.
+    outdated: HashSet<i64>,
+    marked: Vec<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,8 +164,20 @@ impl Holds {
         self.released.extend(held.map(|held| (seq, held.token)));
     }
 
+    /// What is held is not to come back.
+    pub(super) fn outdate(&mut self, seq: i64) {
+        if self.outdated.insert(seq) {
+            self.marked.push(seq);
+        }
+    }
+
+    pub(super) fn is_outdated(&self, seq: i64) -> bool {
+        self.outdated.contains(&seq)
+    }
+
     pub(super) fn commit(&mut self) {
         self.granted.clear();
+        self.marked.clear();
         for (seq, token) in self.released.drain(..) {
             if self
                 .by_seq
@@ -170,12 +185,16 @@ impl Holds {
                 .is_some_and(|held| held.token == token)
             {
                 self.by_seq.remove(&seq);
+                self.outdated.remove(&seq);
             }
         }
     }
 
     pub(super) fn roll_back(&mut self) {
         self.released.clear();
+        for seq in self.marked.drain(..) {
+            self.outdated.remove(&seq);
+        }
         for (seq, before) in self.granted.drain(..).rev() {
             match before {
                 Some(held) => self.by_seq.insert(seq, held),

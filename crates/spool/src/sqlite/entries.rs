@@ -34,14 +34,19 @@ pub(crate) fn append(
     let repeated = entries.len() - fresh.len();
     let mut late = Vec::new();
     let mut outdated: HashMap<i64, Row> = HashMap::new();
+    let mut held = Vec::new();
     for entry in std::mem::take(&mut fresh) {
         if let Some(key) = entry.collapse {
             if is_late(&session.store.connection, entry, key)? {
                 late.push(entry.id);
                 continue;
             }
-            for row in older(session, entry.lane, key, entry.came, now)? {
-                outdated.insert(row.seq, row);
+            for row in older(session, entry.lane, key, entry.came)? {
+                if session.holds.of(row.seq, millis(now)) == Hold::Held {
+                    held.push(row.seq);
+                } else {
+                    outdated.insert(row.seq, row);
+                }
             }
         }
         fresh.push(entry);
@@ -56,6 +61,9 @@ pub(crate) fn append(
     };
     if !appended.late.is_empty() {
         remembered::remember(session, &appended.late, now)?;
+    }
+    for seq in held {
+        session.holds.outdate(seq);
     }
     for row in outdated.values() {
         drop_settled(session, row, now)?;
@@ -75,11 +83,16 @@ pub(crate) fn supersede(
     came: SystemTime,
     now: SystemTime,
 ) -> Result<Vec<Uuid>, Fault> {
-    let rows = older(session, lane, key, came, now)?;
-    for row in &rows {
-        drop_settled(session, row, now)?;
+    let mut superseded = Vec::new();
+    for row in older(session, lane, key, came)? {
+        if session.holds.of(row.seq, millis(now)) == Hold::Held {
+            session.holds.outdate(row.seq);
+        } else {
+            drop_settled(session, &row, now)?;
+            superseded.push(row.id);
+        }
     }
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    Ok(superseded)
 }
 
 /// Drops an entry that nobody works on, for good: its id is absorbed from now on.
@@ -171,7 +184,10 @@ fn end(
             session.store.remove(row)?;
             remembered::remember(session, &[row.id], now)?;
         }
-        Settlement::Defer { .. } if is_outdated(&session.store.connection, row.seq)? => {
+        Settlement::Defer { .. }
+            if session.holds.is_outdated(row.seq)
+                || is_outdated(&session.store.connection, row.seq)? =>
+        {
             session.store.remove(row)?;
             remembered::remember(session, &[row.id], now)?;
             return Ok(Settled::Superseded);
@@ -248,22 +264,19 @@ fn is_late(connection: &Connection, entry: &Entry, key: Fingerprint) -> rusqlite
     select.exists((key.0, entry.lane.0, millis(entry.came)))
 }
 
-/// Waiting entries of the same key that nobody works on and that did not come later.
+/// Waiting entries of a key that did not come later.
 fn older(
     session: &Session<'_>,
     lane: Lane,
     key: Fingerprint,
     came: SystemTime,
-    now: SystemTime,
 ) -> rusqlite::Result<Vec<Row>> {
     let mut select = session.store.connection.prepare_cached(&format!(
         "SELECT {} FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2 AND came <= ?3",
         Row::COLUMNS
     ))?;
     let rows = select.query_map((key.0, lane.0, millis(came)), Row::read)?;
-    let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
-    rows.retain(|row| session.holds.of(row.seq, millis(now)) != Hold::Held);
-    Ok(rows)
+    rows.collect()
 }
 
 /// Whether a newer entry of the same key waits.
