@@ -4,7 +4,7 @@
 //! shards: nothing is formatted, allocated or looked up. The oldest makes room. Not here: what the steps mean to a person
 //! (`operator::story`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +25,9 @@ const MESSAGE_BYTES: usize = 160 + STEPS_PER_MESSAGE * 104;
 const _: () =
     assert!(size_of::<Message>() + STEPS_PER_MESSAGE * size_of::<Step>() <= MESSAGE_BYTES);
 
+/// Of the MESSAGEs that were over their partner's rate one in so many places is kept at most: a flood shall not drive out all others.
+const REFUSED_PART: usize = 8;
+
 /// So many places are read under one lock, so that a question holds nobody up for long: some 100 kB.
 const LOOK: usize = 1024;
 
@@ -41,6 +44,8 @@ pub(crate) struct Trail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     number: u64,
+    /// Where in its shard.
+    index: usize,
     /// When it came.
     at: Instant,
 }
@@ -172,6 +177,8 @@ impl Trail {
                 Mutex::new(Messages {
                     list: Vec::with_capacity(places),
                     places,
+                    next: 0,
+                    refused: VecDeque::new(),
                 })
             }),
             steps: std::array::from_fn(|_| {
@@ -202,8 +209,8 @@ impl Trail {
             repeats: false,
             answered: None,
         };
-        lock(&self.messages[shard_of(number)]).put(message);
-        Place { number, at }
+        let index = lock(&self.messages[shard_of(number)]).put(message);
+        Place { number, index, at }
     }
 
     /// A MESSAGE makes a push.
@@ -219,12 +226,17 @@ impl Trail {
 
     /// It has come before.
     pub(crate) fn repeats(&self, place: Place) {
-        self.amend(place.number, |message| message.repeats = true);
+        self.amend(place, |_, message| message.repeats = true);
     }
 
     /// Its sender was told.
     pub(crate) fn answered(&self, place: Place, answered: Answered) {
-        self.amend(place.number, |message| message.answered = Some(answered));
+        self.amend(place, |refused, message| {
+            message.answered = Some(answered);
+            if answered.refusal == Some(Refusal::OverRate) {
+                refused.push_back(place);
+            }
+        });
     }
 
     /// Something has happened to a push.
@@ -248,15 +260,21 @@ impl Trail {
             );
         }
         found.sort_by_key(|message| message.number);
-        // One that has just come may stand for its neighbours, which are about to come.
-        found.dedup_by_key(|message| message.number);
         found
     }
 
     /// One MESSAGE, where it is still remembered.
     pub(crate) fn message(&self, number: u64) -> Option<Message> {
         let mut found = None;
-        self.amend(number, |message| found = Some(*message));
+        look(
+            &self.messages[shard_of(number)],
+            |shard| &shard.list,
+            |message| {
+                if message.number == number {
+                    found = Some(*message);
+                }
+            },
+        );
         found
     }
 
@@ -320,9 +338,12 @@ impl Trail {
         oldest.map(|at| self.moment(at))
     }
 
-    fn amend(&self, number: u64, change: impl FnOnce(&mut Message)) {
-        if let Some(message) = lock(&self.messages[shard_of(number)]).find(number) {
-            change(message);
+    fn amend(&self, place: Place, change: impl FnOnce(&mut VecDeque<Place>, &mut Message)) {
+        let mut shard = lock(&self.messages[shard_of(place.number)]);
+        let Messages { list, refused, .. } = &mut *shard;
+        let message = list.get_mut(place.index);
+        if let Some(message) = message.filter(|message| message.number == place.number) {
+            change(refused, message);
         }
     }
 }
@@ -332,39 +353,42 @@ impl Place {
     pub(crate) fn nowhere(at: Instant) -> Place {
         Place {
             number: u64::MAX,
+            index: usize::MAX,
             at,
         }
     }
 }
 
-/// One shard's MESSAGEs, each at the place that its number gives it.
+/// One shard's MESSAGEs, the oldest overwritten first.
 struct Messages {
     list: Vec<Message>,
     places: usize,
+    next: usize,
+    /// Those that were over their partner's rate, the oldest first; some may have been overwritten.
+    refused: VecDeque<Place>,
 }
 
 impl Messages {
-    fn index(&self, number: u64) -> Option<usize> {
-        let row = number / SHARDS as u64;
-        // The remainder is below a number of places in memory.
-        (self.places > 0).then(|| (row % self.places as u64) as usize)
-    }
-
-    fn put(&mut self, message: Message) {
-        let Some(index) = self.index(message.number) else {
-            return;
-        };
-        // Two tasks may come to the lock in another order than to their numbers.
-        while self.list.len() <= index {
-            self.list.push(message);
+    /// Says at which index.
+    fn put(&mut self, message: Message) -> usize {
+        while self.refused.len() > self.places / REFUSED_PART {
+            let oldest = self.refused.pop_front();
+            if let Some(Place { number, index, .. }) = oldest
+                && let Some(place) = self.list.get_mut(index)
+                && place.number == number
+            {
+                *place = message;
+                return index;
+            }
         }
-        self.list[index] = message;
-    }
-
-    fn find(&mut self, number: u64) -> Option<&mut Message> {
-        let index = self.index(number)?;
-        let found = self.list.get_mut(index);
-        found.filter(|message| message.number == number)
+        let index = self.next;
+        if self.list.len() < self.places {
+            self.list.push(message);
+        } else if let Some(oldest) = self.list.get_mut(index) {
+            *oldest = message;
+        }
+        self.next = (index + 1).checked_rem(self.places).unwrap_or(0);
+        index
     }
 }
 
@@ -516,6 +540,34 @@ mod tests {
         let last = trail.messages_of_call(&9_999_u64.to_be_bytes());
         assert_eq!(trail.pushes_of(&last).len(), 8);
         assert!(trail.message(1).is_none(), "its place is another's now");
+    }
+
+    #[test]
+    fn a_flood_over_its_rate_drives_out_an_eighth_of_the_others_at_most() {
+        let (trail, now) = (trail(1600), Instant::now());
+        let refused = Answered {
+            status: 503,
+            refusal: Some(Refusal::OverRate),
+            took: Duration::ZERO,
+        };
+        let name = |number: u64| number.to_be_bytes();
+        for number in 0..1600 {
+            trail.received(&name(number), 1, None, now);
+        }
+        for number in 1600..50_000 {
+            let place = trail.received(&name(number), 1, None, now);
+            trail.answered(place, refused);
+        }
+        let is_kept = |number: &u64| !trail.messages_of_call(&name(*number)).is_empty();
+        let others = (0..1600).filter(is_kept).count();
+        assert!(others >= 1600 - 1600 / 8 - SHARDS, "{others} of 1600");
+        assert!((49_900..50_000).all(|number| is_kept(&number)));
+        // When it is over, the others have their places again.
+        for number in 60_000..61_600 {
+            trail.received(&name(number), 1, None, now);
+        }
+        let others = (60_000..61_600).filter(is_kept).count();
+        assert!(others >= 1600 - SHARDS, "{others} of 1600");
     }
 
     #[test]
