@@ -204,6 +204,33 @@ fn second_process() {
     }
 }
 
+/// The newest entries are gone: the numbers of later ones must not fall back behind the mark up to which all ids are on disk.
+#[tokio::test]
+async fn an_id_is_found_after_everything_before_it_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = || Options {
+        recent_ids: 4,
+        ..Options::default()
+    };
+    let spool = open(dir.path(), few());
+    // Not in the order of their ids, which never were at the end of a round.
+    for number in 0..50 {
+        let entry = entry(number * 37 % 50);
+        spool.append(vec![entry], at(0)).await.unwrap();
+    }
+    let all = Selection::All(Filter::default(), Cursor::default());
+    assert_eq!(spool.discard(all, at(0)).await.unwrap().list.len(), 50);
+    spool.close().await;
+    let spool = open(dir.path(), few());
+    spool.append(vec![entry(60)], at(0)).await.unwrap();
+    spool.close().await;
+    let spool = open(dir.path(), few());
+    assert!(spool.show(id(60), at(0)).await.unwrap().is_some());
+    let again = spool.append(vec![entry(60)], at(0)).await.unwrap();
+    assert_eq!(again.repeated, 1);
+    clean(&spool).await;
+}
+
 /// The log is folded in beside the appends, and begun anew.
 #[tokio::test]
 async fn the_log_stays_short_while_it_is_written_to() {

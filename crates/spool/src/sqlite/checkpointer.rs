@@ -4,7 +4,7 @@
 //! other but at the disk itself. What the log gets meanwhile is left for the next time.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -57,7 +57,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(path: &std::path::Path, orders: &Receiver<()>) -> rusqlite::Result<()> {
+fn run(path: &Path, orders: &Receiver<()>) -> rusqlite::Result<()> {
     let connection = schema::beside(path)?;
     while orders.recv().is_ok() {
         checkpoint(&connection, "PASSIVE")?;

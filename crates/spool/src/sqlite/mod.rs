@@ -1,8 +1,9 @@
 //! The spool in one SQLite file: WAL, `synchronous=FULL`, held exclusively by one process.
 //!
 //! Top down: [`writer`] runs the batches and deals with a disk that fails; [`store`] is one open database and its
-//! transaction; [`checkpointer`] folds the log in beside it; [`entries`], [`operator`] and [`remembered`] are the verbs; [`books`] is what is kept in memory, [`ids`] partly so;
-//! [`schema`] opens, makes and migrates the file; [`disk`] asks the file system.
+//! transaction; [`checkpointer`] folds the log in beside it; [`entries`], [`operator`] and [`remembered`] are the verbs;
+//! [`books`] is what is kept in memory, [`ids`] partly so; [`schema`] opens, makes and migrates the file; [`disk`] asks the
+//! file system.
 
 mod books;
 mod checkpointer;

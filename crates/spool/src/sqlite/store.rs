@@ -90,8 +90,9 @@ impl Store {
         };
         self.batch = one("SELECT value FROM meta WHERE key = 'batch'")?;
         let last = one("SELECT coalesce(max(seq), 0) FROM entry")?;
+        let indexed = one("SELECT value FROM meta WHERE key = 'indexed'")?;
         self.gone = one("SELECT count(*) FROM gone")?.unsigned_abs();
-        self.next_seq = self.next_seq.max(last + 1);
+        self.next_seq = self.next_seq.max(last + 1).max(indexed);
         self.tallies = Tallies::load(&self.connection)?;
         self.owners.clear();
         self.names.clear();
