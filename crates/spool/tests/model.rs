@@ -404,6 +404,14 @@ async fn play(seed: u64) {
                 }
             }
             95 => {
+                if dice.roll(2) == 0 {
+                    // A restart over nothing, or next to it.
+                    let all = Selection::All(Filter::default(), Cursor::default());
+                    let changed = spool.discard(all, now).await.unwrap();
+                    let before = model.entries.len();
+                    model.entries.retain(|_, kept| kept.is_held(now));
+                    assert_eq!(changed.list.len(), before - model.entries.len());
+                }
                 spool.close().await;
                 spool = open(dir.path());
                 held.clear();

@@ -213,7 +213,7 @@ async fn an_id_is_found_after_everything_before_it_has_gone() {
         ..Options::default()
     };
     let spool = open(dir.path(), few());
-    // Not in the order of their ids, which never were at the end of a round.
+    // Not in the order of their ids: so the rounds come to their ends.
     for number in 0..50 {
         let entry = entry(number * 37 % 50);
         spool.append(vec![entry], at(0)).await.unwrap();
