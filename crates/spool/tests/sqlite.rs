@@ -422,6 +422,28 @@ async fn room_goes_back_to_the_file_system() {
     clean(&spool).await;
 }
 
+/// Nothing may be left for it on a disk that others go on filling.
+#[tokio::test]
+async fn on_a_disk_with_too_little_room_the_log_stays_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open(dir.path(), Options::default());
+    let entries = (0..300).map(entry).collect();
+    spool.append(entries, at(0)).await.unwrap();
+    spool.close().await;
+    let options = Options {
+        disk_reserve: u64::MAX,
+        ..Options::default()
+    };
+    let spool = open(dir.path(), options);
+    for lease in spool.lease(A, 300, HOLD, at(0)).await.unwrap().list {
+        let settled = spool.settle(lease, Settlement::Done, at(0)).await;
+        assert_eq!(settled.unwrap(), Settled::Yes);
+    }
+    let log = std::fs::metadata(dir.path().join("spool.db-wal")).unwrap();
+    let pages = log.len() / 4096;
+    assert!(pages < 300, "{pages} pages for 300 settlements");
+}
+
 /// Waits for a condition, up to a deadline.
 async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -189,8 +189,14 @@ impl Writer {
         let Database::Open(store) = &mut self.database else {
             return;
         };
+        // On a disk with little room the log is kept short: it takes none from the settlements to come.
+        let most = if self.disk.is_low() {
+            self.options.fold_pages
+        } else {
+            self.options.log_pages
+        };
         let folded = store.log().and_then(|log| {
-            if log.pages >= self.options.log_pages.into() {
+            if log.pages >= most.into() {
                 store.finish_log()
             } else if beside && log.left >= self.options.fold_pages.into() {
                 store.checkpoint_beside()
