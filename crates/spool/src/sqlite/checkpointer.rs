@@ -33,17 +33,14 @@ impl Checkpointer {
         })
     }
 
-    /// Begins to fold in what the log has now, unless it is at it. After a failure, says which, and that was its end.
-    pub(super) fn order(&mut self) -> rusqlite::Result<()> {
+    /// Begins to fold in what the log has now, unless it is at it. `false` after a failure, which was its end.
+    pub(super) fn order(&self) -> bool {
         let order = self.orders.as_ref().map(|orders| orders.try_send(()));
-        match order {
-            Some(Ok(()) | Err(TrySendError::Full(()))) => Ok(()),
-            Some(Err(TrySendError::Disconnected(()))) | None => self.end(),
-        }
+        matches!(order, Some(Ok(()) | Err(TrySendError::Full(()))))
     }
 
-    /// Waits until it has finished.
-    fn end(&mut self) -> rusqlite::Result<()> {
+    /// Waits until it has finished, and says whether it has failed.
+    pub(super) fn end(&mut self) -> rusqlite::Result<()> {
         self.orders = None;
         let ended = self.thread.take().map(JoinHandle::join);
         ended.and_then(Result::ok).unwrap_or(Ok(()))

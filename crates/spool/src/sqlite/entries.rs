@@ -41,13 +41,9 @@ pub(crate) fn append(
                 late.push(entry.id);
                 continue;
             }
-            for row in older(session, entry.lane, key, entry.came)? {
-                if session.holds.of(row.seq, millis(now)) == Hold::Held {
-                    held.push(row.seq);
-                } else {
-                    outdated.insert(row.seq, row);
-                }
-            }
+            let (under_way, free) = older(session, entry.lane, key, entry.came, now)?;
+            held.extend(under_way);
+            outdated.extend(free.into_iter().map(|row| (row.seq, row)));
         }
         fresh.push(entry);
     }
@@ -62,8 +58,8 @@ pub(crate) fn append(
     if !appended.late.is_empty() {
         remembered::remember(session, &appended.late, now)?;
     }
-    for seq in held {
-        session.holds.outdate(seq);
+    for row in held {
+        session.holds.outdate(row.seq);
     }
     for row in outdated.values() {
         drop_settled(session, row, now)?;
@@ -83,19 +79,17 @@ pub(crate) fn supersede(
     came: SystemTime,
     now: SystemTime,
 ) -> Result<Vec<Uuid>, Fault> {
-    let mut superseded = Vec::new();
-    for row in older(session, lane, key, came)? {
-        if session.holds.of(row.seq, millis(now)) == Hold::Held {
-            session.holds.outdate(row.seq);
-        } else {
-            drop_settled(session, &row, now)?;
-            superseded.push(row.id);
-        }
+    let (held, free) = older(session, lane, key, came, now)?;
+    for row in held {
+        session.holds.outdate(row.seq);
     }
-    Ok(superseded)
+    for row in &free {
+        drop_settled(session, row, now)?;
+    }
+    Ok(free.into_iter().map(|row| row.id).collect())
 }
 
-/// Drops an entry that nobody works on, for good: its id is absorbed from now on.
+/// Drops an entry for good, whoever works on it: its id is absorbed from now on.
 fn drop_settled(session: &mut Session<'_>, row: &Row, now: SystemTime) -> rusqlite::Result<()> {
     session.store.remove(row)?;
     session.holds.release(row.seq);
@@ -180,16 +174,12 @@ fn end(
     now: SystemTime,
 ) -> Result<Settled, Fault> {
     match settlement {
-        Settlement::Done => {
-            session.store.remove(row)?;
-            remembered::remember(session, &[row.id], now)?;
-        }
+        Settlement::Done => drop_settled(session, row, now)?,
         Settlement::Defer { .. }
             if session.holds.is_outdated(row.seq)
                 || is_outdated(&session.store.connection, row.seq)? =>
         {
-            session.store.remove(row)?;
-            remembered::remember(session, &[row.id], now)?;
+            drop_settled(session, row, now)?;
             return Ok(Settled::Superseded);
         }
         Settlement::Defer {
@@ -264,19 +254,22 @@ fn is_late(connection: &Connection, entry: &Entry, key: Fingerprint) -> rusqlite
     select.exists((key.0, entry.lane.0, millis(entry.came)))
 }
 
-/// Waiting entries of a key that did not come later.
+/// Waiting entries of a key that did not come later: those that somebody works on, and the others.
 fn older(
     session: &Session<'_>,
     lane: Lane,
     key: Fingerprint,
     came: SystemTime,
-) -> rusqlite::Result<Vec<Row>> {
+    now: SystemTime,
+) -> rusqlite::Result<(Vec<Row>, Vec<Row>)> {
     let mut select = session.store.connection.prepare_cached(&format!(
         "SELECT {} FROM entry WHERE state = 0 AND collapse = ?1 AND lane = ?2 AND came <= ?3",
         Row::COLUMNS
     ))?;
     let rows = select.query_map((key.0, lane.0, millis(came)), Row::read)?;
-    rows.collect()
+    let rows = rows.collect::<Result<Vec<Row>, _>>()?;
+    let is_held = |row: &Row| session.holds.of(row.seq, millis(now)) == Hold::Held;
+    Ok(rows.into_iter().partition(is_held))
 }
 
 /// Whether a newer entry of the same key waits.

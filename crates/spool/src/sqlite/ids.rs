@@ -44,9 +44,8 @@ impl Ids {
         }
     }
 
-    /// Reads what is not in the table; `next_seq` is the number of the entry to come.
+    /// Reads what is not in the table, once; `next_seq` is the number of the entry to come.
     pub(super) fn load(&mut self, connection: &Connection, next_seq: i64) -> rusqlite::Result<()> {
-        *self = Ids::new(self.most);
         self.hand.since = next_seq;
         self.commit();
         let mut select = connection.prepare(

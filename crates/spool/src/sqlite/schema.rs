@@ -36,9 +36,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
 /// A second connection to a file that this process has open, for checkpoints alone.
 pub(super) fn beside(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
-    for text in ["synchronous = FULL", "wal_autocheckpoint = 0"] {
-        pragma(&connection, text)?;
-    }
+    pragma(&connection, "synchronous = FULL")?;
     // The first read finds the log.
     pragma_number(&connection, "schema_version")?;
     Ok(connection)

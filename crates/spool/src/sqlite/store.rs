@@ -92,6 +92,7 @@ impl Store {
         let last = one("SELECT coalesce(max(seq), 0) FROM entry")?;
         let indexed = one("SELECT value FROM meta WHERE key = 'indexed'")?;
         self.gone = one("SELECT count(*) FROM gone")?.unsigned_abs();
+        // The newest may have gone. Whatever comes is to be newer than the mark, or its id would count as indexed.
         self.next_seq = self.next_seq.max(last + 1).max(indexed);
         self.tallies = Tallies::load(&self.connection)?;
         self.owners.clear();
@@ -159,15 +160,13 @@ impl Store {
 
     /// Has the log folded in beside the transactions that follow. Says why it failed the last time.
     pub(super) fn checkpoint_beside(&mut self) -> rusqlite::Result<()> {
-        if let Some(checkpointer) = &mut self.checkpointer {
-            let order = checkpointer.order();
-            if order.is_err() {
-                self.checkpointer = None;
-            }
-            return order;
+        if let Some(mut ended) = self.checkpointer.take_if(|thread| !thread.order()) {
+            return ended.end();
         }
         // Where there is no thread to be had, the log is folded in between two transactions.
-        self.checkpointer = Checkpointer::start(self.path.clone()).ok();
+        if self.checkpointer.is_none() {
+            self.checkpointer = Checkpointer::start(self.path.clone()).ok();
+        }
         Ok(())
     }
 
