@@ -37,7 +37,7 @@ pub(crate) struct Trail {
     began: (Instant, SystemTime),
     next: AtomicU64,
     messages: [Mutex<Messages>; SHARDS],
-    steps: [Mutex<Steps>; SHARDS],
+    steps: [Mutex<Ring<Step>>; SHARDS],
 }
 
 /// Where a MESSAGE is remembered.
@@ -172,22 +172,13 @@ impl Trail {
         Trail {
             began: now,
             next: AtomicU64::new(0),
-            // Untouched memory costs nothing yet.
             messages: std::array::from_fn(|_| {
                 Mutex::new(Messages {
-                    list: Vec::with_capacity(places),
-                    places,
-                    next: 0,
+                    ring: Ring::new(places),
                     refused: VecDeque::new(),
                 })
             }),
-            steps: std::array::from_fn(|_| {
-                Mutex::new(Steps {
-                    list: Vec::with_capacity(places * STEPS_PER_MESSAGE),
-                    places: places * STEPS_PER_MESSAGE,
-                    next: 0,
-                })
-            }),
+            steps: std::array::from_fn(|_| Mutex::new(Ring::new(places * STEPS_PER_MESSAGE))),
         }
     }
 
@@ -251,7 +242,7 @@ impl Trail {
         for shard in &self.messages {
             look(
                 shard,
-                |shard| &shard.list,
+                |shard| &shard.ring.list,
                 |message| {
                     if message.call_id == wanted {
                         found.push(*message);
@@ -268,7 +259,7 @@ impl Trail {
         let mut found = None;
         look(
             &self.messages[shard_of(number)],
-            |shard| &shard.list,
+            |shard| &shard.ring.list,
             |message| {
                 if message.number == number {
                     found = Some(*message);
@@ -327,7 +318,7 @@ impl Trail {
         for shard in &self.messages {
             look(
                 shard,
-                |shard| &shard.list,
+                |shard| &shard.ring.list,
                 |message| {
                     oldest = Some(
                         oldest.map_or(message.received, |at: Instant| at.min(message.received)),
@@ -340,8 +331,8 @@ impl Trail {
 
     fn amend(&self, place: Place, change: impl FnOnce(&mut VecDeque<Place>, &mut Message)) {
         let mut shard = lock(&self.messages[shard_of(place.number)]);
-        let Messages { list, refused, .. } = &mut *shard;
-        let message = list.get_mut(place.index);
+        let Messages { ring, refused } = &mut *shard;
+        let message = ring.list.get_mut(place.index);
         if let Some(message) = message.filter(|message| message.number == place.number) {
             change(refused, message);
         }
@@ -359,11 +350,9 @@ impl Place {
     }
 }
 
-/// One shard's MESSAGEs, the oldest overwritten first.
+/// One shard's MESSAGEs.
 struct Messages {
-    list: Vec<Message>,
-    places: usize,
-    next: usize,
+    ring: Ring<Message>,
     /// Those that were over their partner's rate, the oldest first; some may have been overwritten.
     refused: VecDeque<Place>,
 }
@@ -371,42 +360,47 @@ struct Messages {
 impl Messages {
     /// Says at which index.
     fn put(&mut self, message: Message) -> usize {
-        while self.refused.len() > self.places / REFUSED_PART {
+        while self.refused.len() > self.ring.places / REFUSED_PART {
             let oldest = self.refused.pop_front();
             if let Some(Place { number, index, .. }) = oldest
-                && let Some(place) = self.list.get_mut(index)
+                && let Some(place) = self.ring.list.get_mut(index)
                 && place.number == number
             {
                 *place = message;
                 return index;
             }
         }
-        let index = self.next;
-        if self.list.len() < self.places {
-            self.list.push(message);
-        } else if let Some(oldest) = self.list.get_mut(index) {
-            *oldest = message;
-        }
-        self.next = (index + 1).checked_rem(self.places).unwrap_or(0);
-        index
+        self.ring.put(message)
     }
 }
 
-/// One shard's steps, the oldest overwritten first.
-struct Steps {
-    list: Vec<Step>,
+/// What came last, the oldest overwritten first.
+struct Ring<T> {
+    list: Vec<T>,
     places: usize,
     next: usize,
 }
 
-impl Steps {
-    fn put(&mut self, step: Step) {
-        if self.list.len() < self.places {
-            self.list.push(step);
-        } else if let Some(oldest) = self.list.get_mut(self.next) {
-            *oldest = step;
-            self.next = (self.next + 1) % self.places;
+impl<T> Ring<T> {
+    fn new(places: usize) -> Ring<T> {
+        Ring {
+            // Untouched memory costs nothing yet.
+            list: Vec::with_capacity(places),
+            places,
+            next: 0,
         }
+    }
+
+    /// Says at which index.
+    fn put(&mut self, value: T) -> usize {
+        let index = self.next;
+        if self.list.len() < self.places {
+            self.list.push(value);
+        } else if let Some(oldest) = self.list.get_mut(index) {
+            *oldest = value;
+        }
+        self.next = (index + 1).checked_rem(self.places).unwrap_or(0);
+        index
     }
 }
 
@@ -531,7 +525,7 @@ mod tests {
         let kept: usize = trail
             .messages
             .iter()
-            .map(|shard| lock(shard).list.len())
+            .map(|shard| lock(shard).ring.list.len())
             .sum();
         assert_eq!(kept, 1008, "the next multiple of the shards");
         let steps: usize = trail.steps.iter().map(|shard| lock(shard).list.len()).sum();
