@@ -5,8 +5,8 @@
 //! are the kernel's own: the size of files is limited (RLIMIT_FSIZE) to the n-th step beyond what the log has, until the
 //! first 503 or the end of the script; lifting it is the space that returns.
 //!
-//! The same for the thread that folds the log in, over 50 MESSAGEs. And over a start: the script, kill -9, and a start whose n-th call fails. It serves, or it says what is wrong with
-//! its spool and exits.
+//! The same for the thread that folds the log in, over 50 MESSAGEs. And over a start: the script, kill -9, and a start whose
+//! n-th call fails. It serves, or it says what is wrong with its spool and exits.
 
 use std::collections::BTreeMap;
 use std::fmt;

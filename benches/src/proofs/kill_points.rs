@@ -1,8 +1,8 @@
 //! `kill-points`: a kill at every call of a script that changes a file or sends something, one after the other.
 //!
-//! The script: start over an empty spool, 20 MESSAGEs, or 50 where the log is to be folded in, SIGTERM. strace kills the process at the entry of the n-th write,
-//! sync, rename, unlink or truncation of one thread, for n = 1, 2, … until the script comes to its end; thread by thread:
-//! whichever opens the spool (from the start on), the one that writes it, the one that folds its log in, the one that speaks SIP
+//! The script: start over an empty spool, 20 MESSAGEs, or 50 where the log is to be folded in, SIGTERM. strace kills the process
+//! at the entry of the n-th write, sync, rename, unlink or truncation of one thread, for n = 1, 2, … until the script comes to its
+//! end; thread by thread: whichever opens the spool (from the start on), the one that writes it, the one that folds its log in, the one that speaks SIP
 //! and HTTP/2.
 
 use std::fmt;
@@ -136,15 +136,13 @@ async fn round(
         },
         Place::Writer | Place::Checkpointer | Place::Worker => {
             daemon.ready().await?;
-            let mut load = SCRIPT;
-            let thread = match place {
+            let (thread, load) = match place {
                 Place::Checkpointer => {
-                    load = LONG_SCRIPT;
                     ground.fill_log(daemon.sip_addr(), ledger).await?;
-                    strace::checkpointer(&daemon).await?
+                    (strace::checkpointer(&daemon).await?, LONG_SCRIPT)
                 }
-                Place::Worker => strace::worker(&daemon).await?,
-                Place::Start | Place::Writer => strace::writer(&daemon).await?,
+                Place::Worker => (strace::worker(&daemon).await?, SCRIPT),
+                Place::Start | Place::Writer => (strace::writer(&daemon).await?, SCRIPT),
             };
             let strace =
                 Strace::attach(Tracee::Thread(thread), &["-e", &expression], &trace).await?;

@@ -4,7 +4,8 @@
 //! whether it ends a transaction, and fdatasync what is on disk from then on. The answers are encrypted, but their lengths are
 //! not: a TLS 1.3 record says how long it is and is 17 octets longer than what it carries (RFC 8446 5.2), and the sender
 //! knows in which order the answers came and how long each is. So each write to the SIP socket is known to carry which answers, to
-//! the octet; the sums must agree in the end. A write is judged when it is entered; a sync counts when it has returned, for what was there when it was entered.
+//! the octet; the sums must agree in the end. A write is judged when it is entered; a sync counts when it has returned, for what
+//! was there when it was entered.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -181,13 +181,11 @@ impl Delivery {
     fn heard(&mut self, target: usize, outcome: Outcome) {
         let named = &self.notification.targets[target];
         self.verdicts.hear(target, named, outcome);
-        match outcome.verdict {
-            Verdict::Deferred { .. } => {}
-            Verdict::Accepted => {
-                self.end(target, Ending::Accepted);
-                self.supersede(target);
-            }
-            Verdict::Gone { .. } | Verdict::Refused(_) => self.end(target, Ending::of(&outcome)),
+        if !matches!(outcome.verdict, Verdict::Deferred { .. }) {
+            self.end(target, Ending::of(&outcome));
+        }
+        if outcome.verdict == Verdict::Accepted {
+            self.supersede(target);
         }
     }
 
